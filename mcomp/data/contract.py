@@ -1,0 +1,71 @@
+"""What a data provider is.
+
+A provider gives four splits. Training uses `train`; quantizer ranges come from `calibration`; every choice (best epoch, early
+stop, sensitivity) is made on `validation`; only the final measurement touches `test`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from mcomp.config import PluginConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SplitName = Literal["train", "calibration", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What an architecture may ask of the data before anything is loaded."""
+
+    channels: int | None = None
+    image_size: int | None = None
+    num_classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`indices` (N,) are stable over epochs and runs; `inputs` by the name of the model's argument."""
+
+    indices: Tensor
+    inputs: dict[str, Tensor]
+    target: Tensor
+
+
+class Split(Protocol):
+    """One split: its length, and the batch at given positions."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, positions: Tensor) -> Batch:
+        """Return the samples at `positions` (N,), in that order."""
+        ...
+
+
+class Data(Protocol):
+    """The loaded splits."""
+
+    def split(self, name: SplitName) -> Split: ...
+
+
+class DataConfig(PluginConfig):
+    """Base of the data providers. This part is read by `plan` and must not import torch."""
+
+    batch_size: Annotated[int, Field(ge=1, description="samples in a training batch")] = 64
+
+    def facts(self) -> DataFacts:
+        """Return what is known without loading anything."""
+        return DataFacts()
+
+    def digest(self) -> str:
+        """Return a sha256 of everything the samples depend on beside this configuration: the files' contents."""
+        raise NotImplementedError
+
+    def load(self) -> Data:
+        """Load the splits. Raises RecipeError if the files are missing or are not what they should be."""
+        raise NotImplementedError

@@ -1,0 +1,93 @@
+"""Everything mcomp raises on purpose.
+
+McompError             exit 1
++-- RecipeError        exit 2   places in a file or an override, what, what to do
+|   +-- CheckpointError         the file a recipe starts from: missing, broken, or of another architecture
++-- RequireNotMet      exit 3   the figures
++-- PluginError        exit 4   the distribution
++-- StageError         exit 5   step, module path
++-- StoreError         exit 6   the file
+    +-- CorruptArtifact
+    +-- StoreFull
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class McompError(Exception):
+    """Base of the tree; `exit_code` is what the command line returns for the class."""
+
+    exit_code: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a recipe: where it stands, the key it is about, what is wrong and what to do.
+
+    `where` is `file:line:column` or `command line`; `path` is the dotted key (`stages.prune.target`).
+    """
+
+    where: str
+    path: str
+    what: str
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (self.where, self.path, self.what) if part)
+        return f"{head}; {self.next_step}" if self.next_step else head
+
+
+class RecipeError(McompError):
+    """A recipe, an override or an argument is wrong; holds every problem found, not the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem] | Problem | str) -> None:
+        if isinstance(problems, str):
+            problems = Problem("", "", problems)
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CheckpointError(RecipeError):
+    """A model file cannot be used: missing, truncated, unsafe, or made for another architecture."""
+
+
+class RequireNotMet(McompError):
+    """The results are valid, but a figure misses what `require` asks for."""
+
+    exit_code = 3
+
+
+class PluginError(McompError):
+    """A plugin failed to import, claims a taken name or breaks the contract; names its distribution."""
+
+    exit_code = 4
+
+
+class StageError(McompError):
+    """A stage could not do its work; `step` and `module` say where, once they are known."""
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, module: str = "", step: str = "") -> None:
+        self.what, self.module, self.step = what, module, step
+        super().__init__(": ".join(part for part in (step, module, what) if part))
+
+
+class StoreError(McompError):
+    """The store cannot be read or written."""
+
+    exit_code = 6
+
+
+class CorruptArtifact(StoreError):
+    """Bytes in the store are not the bytes that were published."""
+
+
+class StoreFull(StoreError):
+    """No room left on the store's disk; what was published before is intact."""

@@ -1,0 +1,103 @@
+"""Replayable changes of a model's structure: what turns a freshly built architecture into a compressed one.
+
+An edit is a small typed record. Loading a checkpoint builds the architecture, replays the edits in order and
+fills the tensors, so a pruned or quantized model needs no pickle. `state` holds the tensors that belong to
+edits and not to the module: masks (`masks.<parameter>`) and quantizers (`quantizers.<site>.<name>`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mcomp.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mcomp.model.model import Model
+
+State = dict[str, "Tensor"]
+
+
+class Edit(Config):
+    """One change. `last` marks an edit after which the structure may not change any more."""
+
+    last: ClassVar[bool] = False
+    kind: str
+
+    def apply(self, module: nn.Module, state: State) -> None:
+        """Change `module` and `state` in place.
+
+        Raises ValueError, naming the parameter, if the module does not have what the edit is about.
+        """
+        raise NotImplementedError
+
+    def training_module(self, model: Model, example: Mapping[str, Tensor]) -> nn.Module | None:
+        """Return the module to train in place of `model.module`, or None if the edit needs none."""
+        return None
+
+    def inference_module(self, model: Model, example: Mapping[str, Tensor]) -> nn.Module | None:
+        """Return the module that computes what will be served, or None if `model.module` does."""
+        return None
+
+
+class Slice(Config):
+    """Keep the indices `keep` of one axis of one parameter or buffer."""
+
+    name: str
+    axis: int
+    keep: tuple[int, ...]
+
+
+class Attribute(Config):
+    """A number that a module remembers about its shape (`out_channels`, `groups`, `num_heads`)."""
+
+    module: str
+    name: str
+    value: int | tuple[int, ...]
+
+
+class KeepChannels(Edit):
+    """Cut whole channels: slice parameters and buffers, and set the attributes that follow."""
+
+    kind: Literal["keep_channels"] = "keep_channels"
+    slices: tuple[Slice, ...]
+    attributes: tuple[Attribute, ...] = ()
+
+    def apply(self, module: nn.Module, state: State) -> None:
+        import torch
+
+        for cut in self.slices:
+            owner, _, name = cut.name.rpartition(".")
+            part = module.get_submodule(owner)
+            tensor = getattr(part, name, None)
+            if tensor is None or tensor.ndim <= cut.axis or tensor.shape[cut.axis] <= max(cut.keep):
+                raise ValueError(f"{cut.name} has no axis {cut.axis} with the kept indices")
+            index = torch.tensor(cut.keep, device=tensor.device)
+            kept = tensor.detach().index_select(cut.axis, index)
+            if isinstance(tensor, torch.nn.Parameter):
+                setattr(part, name, torch.nn.Parameter(kept, requires_grad=tensor.requires_grad))
+            else:
+                setattr(part, name, kept)
+            mask = state.get(f"masks.{cut.name}")
+            if mask is not None:
+                state[f"masks.{cut.name}"] = mask.index_select(cut.axis, index)
+        for change in self.attributes:
+            setattr(module.get_submodule(change.module), change.name, change.value)
+
+
+class Masks(Edit):
+    """Weights held at zero by every later training step; the masks themselves are in `state`, as bool."""
+
+    kind: Literal["masks"] = "masks"
+    names: tuple[str, ...]
+
+    def apply(self, module: nn.Module, state: State) -> None:
+        import torch
+
+        for name in self.names:
+            shape = module.get_parameter(name).shape
+            mask = state.setdefault(f"masks.{name}", torch.ones(shape, dtype=torch.bool))
+            if mask.shape != shape:
+                raise ValueError(f"the mask of {name} has shape {tuple(mask.shape)}, the weight {tuple(shape)}")

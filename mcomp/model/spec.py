@@ -1,0 +1,36 @@
+"""How a model is built: the configuration of an architecture, found by name through `mcomp.models`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from mcomp.config import PluginConfig
+from mcomp.recipe.schema import RecipeRef
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mcomp.data.contract import DataFacts
+
+
+class ModelConfig(PluginConfig):
+    """Base of the architectures."""
+
+    checkpoint: Annotated[
+        str | RecipeRef | None,
+        Field(description="trained weights: a .safetensors or .pt file, or {recipe: other.yaml}"),
+    ] = None
+
+    def build(self) -> nn.Module:
+        """Return the architecture with fresh weights drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def fitted_to(self, facts: DataFacts) -> ModelConfig:
+        """Return a copy in which what was left open (`num_classes: null`) is taken from the data."""
+        return self
+
+    def spec(self) -> dict[str, Any]:
+        """Return what rebuilds the architecture, as plain JSON: no weights."""
+        return self.model_dump(mode="json", exclude={"checkpoint"})

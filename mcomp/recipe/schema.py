@@ -1,0 +1,105 @@
+"""What a recipe may say. The parts that name a plugin (`model`, `data`, `task`, the stages) are validated by that plugin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from mcomp.config import Config, PluginConfig
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+
+
+class RecipeRef(Config):
+    """The model that another recipe ends with; it is run first if its result is not in the store.
+
+    `recipe` is a path relative to the file that names it.
+    """
+
+    recipe: str
+    stage: Annotated[Name | None, Field(description="take the model after this stage, not after the last")] = None
+    overrides: tuple[str, ...] = ()
+
+
+class Compute(Config):
+    """Where and how the work is done. What is set here is part of every key."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where training runs")] = "auto"
+    threads: Annotated[int | None, Field(ge=1, description="threads torch may use; default: torch's own")] = None
+    precision: Annotated[
+        Literal["32-true", "16-mixed", "bf16-mixed"], Field(description="numbers used in training")
+    ] = "32-true"
+
+
+class Measure(Config):
+    """How exported files are timed: beside the baseline exported the same way, in turns."""
+
+    threads: Annotated[int, Field(ge=1, description="threads of the runtime")] = 1
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 16)
+    rounds: Annotated[int, Field(ge=3, description="turns per file and batch size")] = 30
+
+
+class Bound(Config):
+    """A figure that must be met: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
+
+    min: float | None = None
+    max: float | None = None
+    of: Name | None = None
+
+    @model_validator(mode="after")
+    def says_something(self) -> Bound:
+        """Refuse a bound that any figure would meet."""
+        if self.min is None and self.max is None:
+            raise ValueError("needs min or max")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
+
+
+class TimedBound(Bound):
+    """A bound on a time, which depends on the batch size."""
+
+    batch_size: Annotated[int, Field(ge=1, description="one of measure.batch_sizes")] = 1
+
+
+def one_or_many(value: Any) -> Any:
+    """Accept a single mapping where a list of them is meant."""
+    return [value] if isinstance(value, dict) else value
+
+
+Bounds = Annotated[tuple[Bound, ...], BeforeValidator(one_or_many)]
+TimedBounds = Annotated[tuple[TimedBound, ...], BeforeValidator(one_or_many)]
+
+
+class Require(Config):
+    """What must hold in the runtime of the exported file. `accuracy` stands for the task's metric, on test."""
+
+    accuracy: Bounds = ()
+    accuracy_drop: Annotated[Bounds, Field(description="absolute, baseline minus result; may be negative")] = ()
+    speedup: Annotated[TimedBounds, Field(description="baseline latency over latency")] = ()
+    latency_ms: TimedBounds = ()
+    size_ratio: Annotated[Bounds, Field(description="baseline bytes over bytes")] = ()
+    size_bytes: Bounds = ()
+
+
+class Recipe(Config):
+    """One pipeline: a model, data, ordered stages, and what the result must reach."""
+
+    version: Literal[1]
+    name: Name
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    compute: Compute = Compute()
+    model: SerializeAsAny[PluginConfig]
+    data: SerializeAsAny[PluginConfig]
+    task: SerializeAsAny[PluginConfig]
+    baseline: Annotated[RecipeRef | None, Field(description="what every ratio and drop compares with")] = None
+    pipeline: Annotated[tuple[Name, ...], Field(description="the order; default: the order of `stages`")] = ()
+    stages: dict[Name, SerializeAsAny[PluginConfig]] = {}
+    measure: Measure = Measure()
+    require: Require = Require()
+
+    def order(self) -> tuple[str, ...]:
+        """Return the names of the stages to run, in order."""
+        return self.pipeline or tuple(self.stages)

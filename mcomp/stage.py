@@ -1,0 +1,103 @@
+"""The contract between the scheduler and a stage. Free of torch: `plan`, `stages` and `schema` read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from mcomp.config import PluginConfig
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from mcomp.data.contract import Data
+    from mcomp.model.model import Model
+    from mcomp.recipe.schema import Compute, RecipeRef
+    from mcomp.task import TaskConfig
+
+
+class Form(StrEnum):
+    """What state a model is in between two stages."""
+
+    UNTRAINED = "untrained"
+    FLOAT = "float"
+    QUANTIZED = "quantized"
+
+
+class StageConfig(PluginConfig):
+    """Base of the stages: the fields of one entry under `stages:`, and the work that they describe.
+
+    A stage's module imports nothing heavy at the top; `run` imports what it needs. `forms` maps each form the
+    stage accepts to the form of its result; a form that is not there is refused before anything runs.
+    """
+
+    forms: ClassVar[Mapping[Form, Form]]
+    exports: ClassVar[str | None] = None
+    """The runtime that serves the file this stage writes, if it writes one."""
+
+    def run(self, model: Model, context: Context) -> StageResult:
+        """Do the work on a copy of `model`. Raises StageError."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage gives back.
+
+    `model`: the new model, or None if the stage leaves it as it was (an export). `files`: what it wrote into
+    `context.folder`, by the name under which it is kept. `facts`: plain JSON for the report. A stage that changed nothing fails,
+    unless it says why in `unchanged`.
+    """
+
+    model: Model | None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unchanged: str = ""
+
+
+class Progress(Protocol):
+    """A running bar."""
+
+    def advance(self, steps: int = 1, **figures: float | str) -> None: ...
+
+
+class Reporter(Protocol):
+    """Where a stage says what it is doing."""
+
+    def progress(self, label: str, total: int) -> AbstractContextManager[Progress]: ...
+
+    def log(self, message: str) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may use beside its own fields and its input; there is nothing global.
+
+    `folder` is scratch space on the store's disk, gone when the step ends. `example` holds the inputs of two
+    samples of the calibration split, by name.
+    """
+
+    step: str
+    seed: int
+    data: Data
+    batch_size: int
+    task: TaskConfig
+    compute: Compute
+    folder: Path
+    example: Mapping[str, Tensor]
+    reporter: Reporter
+    models: Mapping[RecipeRef, Model]
+
+    def generator(self, purpose: str) -> Generator:
+        """Return a random generator that depends on the recipe's seed and on `purpose` alone."""
+        import torch
+
+        from mcomp.fingerprint import sub_seed
+
+        return torch.Generator().manual_seed(sub_seed(self.seed, purpose))

@@ -1,0 +1,1 @@
+"""Where results are kept: content by key, whole or not at all."""

@@ -1,0 +1,102 @@
+"""What a run says about itself afterwards: one row for each step. Reports are drawn from this and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mcomp.config import Config
+
+
+class Latency(Config):
+    """Milliseconds for one call of the runtime, over `rounds` turns taken beside the baseline."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    rounds: int
+
+
+class Figures(Config):
+    """What is known of a model after a step. `validation` and `train` are the task's metric on those splits."""
+
+    validation: float | None = None
+    train: float | None = None
+    loss: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    size_bytes: int | None = None
+
+
+class Census(Config):
+    """Which layers the runtime really runs in integers, counted in its optimised graph.
+
+    `by_type`: every operator and how often it stands there. `float_layers`: the names of convolutions and
+    linears that stayed in float.
+    """
+
+    int8: int
+    float: int
+    by_type: dict[str, int]
+    float_layers: tuple[str, ...] = ()
+
+
+class Served(Config):
+    """An exported file as its runtime serves it. `latency` by batch size; ratios against the baseline's file."""
+
+    file: str
+    runtime: str
+    threads: int
+    size_bytes: int
+    test: float
+    per_class: tuple[float, ...] = ()
+    latency: dict[int, Latency] = {}
+    speedup: dict[int, float] = {}
+    size_ratio: float | None = None
+    metric_drop: float | None = None
+    census: Census | None = None
+    slower_because: tuple[str, ...] = ()
+
+
+class Row(Config):
+    """One step. `seconds` and `peak_memory_bytes` are of the run that computed it, also when it is a hit now."""
+
+    recipe: str
+    stage: str
+    type: str
+    key: str
+    status: Literal["hit", "computed", "failed"]
+    seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    figures: Figures = Figures()
+    served: Served | None = None
+    facts: dict[str, Any] = {}
+    error: str = ""
+
+
+class Requirement(Config):
+    """One bound of `require` and the figure it was held against."""
+
+    what: str
+    stage: str
+    batch_size: int | None = None
+    min: float | None = None
+    max: float | None = None
+    value: float | None
+    met: bool
+
+
+class Ledger(Config):
+    """One run. `rows` are in the order in which the steps ran, those of nested recipes first."""
+
+    mcomp: str
+    run: str
+    recipe: str
+    started: str
+    status: Literal["done", "require not met", "failed", "interrupted"]
+    metric: str
+    direction: Literal["higher", "lower"]
+    machine: dict[str, str]
+    overrides: tuple[str, ...] = ()
+    rows: tuple[Row, ...]
+    baseline: Served | None = None
+    require: tuple[Requirement, ...] = ()

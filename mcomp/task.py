@@ -1,0 +1,33 @@
+"""What the model is for: the loss, the metric and its direction, and what an output means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mcomp.config import PluginConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchmetrics import Metric
+
+
+class TaskConfig(PluginConfig):
+    """Base of the tasks, found by name through `mcomp.tasks`."""
+
+    @property
+    def metric_name(self) -> str:
+        """The name of the metric in reports and in `require`."""
+        raise NotImplementedError
+
+    @property
+    def direction(self) -> Literal["higher", "lower"]:
+        """Which way the metric is better."""
+        raise NotImplementedError
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss over the batch, a scalar."""
+        raise NotImplementedError
+
+    def metric(self) -> Metric:
+        """Return a fresh torchmetrics metric that takes (output, target)."""
+        raise NotImplementedError

@@ -1,0 +1,76 @@
+"""The fields of `training:` and `recover:`. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mcomp.config import Config
+
+
+class SGD(Config):
+    """Stochastic gradient descent with momentum (torch.optim.SGD)."""
+
+    type: Literal["sgd"] = "sgd"
+    lr: Annotated[float, Field(gt=0, description="learning rate at its highest")] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    nesterov: bool = True
+
+
+class AdamW(Config):
+    """Adam with decoupled weight decay (torch.optim.AdamW)."""
+
+    type: Literal["adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0, description="learning rate at its highest")] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+
+class Constant(Config):
+    """The learning rate stays as it is."""
+
+    type: Literal["constant"] = "constant"
+
+
+class Cosine(Config):
+    """Half a cosine from the learning rate down to `final` times it, after a linear warm-up."""
+
+    type: Literal["cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of all steps")] = 0.0
+    final: Annotated[float, Field(ge=0, le=1, description="share of the learning rate at the end")] = 0.0
+
+
+class OneCycle(Config):
+    """Up, then down to nearly zero (torch.optim.lr_scheduler.OneCycleLR; Smith and Topin 2018, arXiv:1708.07120)."""
+
+    type: Literal["one_cycle"] = "one_cycle"
+    warmup: Annotated[float, Field(gt=0, lt=1, description="share of all steps")] = 0.3
+
+
+class Step(Config):
+    """Multiply the learning rate by `gamma` at each milestone."""
+
+    type: Literal["step"] = "step"
+    milestones: Annotated[tuple[float, ...], Field(description="shares of all steps")] = (0.5, 0.75)
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class EarlyStop(Config):
+    """Stop when validation has not improved for `patience` epochs."""
+
+    patience: Annotated[int, Field(ge=1)] = 5
+
+
+class Training(Config):
+    """How a stage trains."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    optimizer: Annotated[SGD | AdamW, Field(discriminator="type")] = SGD()
+    schedule: Annotated[Constant | Cosine | OneCycle | Step, Field(discriminator="type")] = Cosine()
+    clip_norm: Annotated[float | None, Field(gt=0, description="largest norm of the whole gradient")] = None
+    keep: Annotated[
+        Literal["best", "last"], Field(description="which epoch's weights to keep; best by validation")
+    ] = "best"
+    early_stop: EarlyStop | None = None
