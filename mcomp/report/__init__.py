@@ -1,0 +1,1 @@
+"""A ledger as a table, as JSON, and as one page."""

@@ -1,0 +1,1 @@
+"""The built-in plugins: stages, methods, models, data and tasks, registered like anybody's."""

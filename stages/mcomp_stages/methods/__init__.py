@@ -1,0 +1,1 @@
+"""The mathematics: plain functions and modules on tensors and graphs, no stage in sight."""

@@ -1,0 +1,1 @@
+"""Losses between a student's and its teachers' outputs, and training with them."""

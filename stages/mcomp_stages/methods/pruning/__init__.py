@@ -1,0 +1,1 @@
+"""Which channels belong together, how they are scored, and how they are cut."""

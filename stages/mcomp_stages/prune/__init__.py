@@ -1,0 +1,1 @@
+"""Stages that make a model smaller by leaving parts out."""
