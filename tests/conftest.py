@@ -1,0 +1,19 @@
+"""One torch thread, so that figures do not depend on the machine's load, and no state between tests."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> None:
+    """Set by each test and not at import: a test that must not load torch can check that it did not."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
