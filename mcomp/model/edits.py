@@ -37,6 +37,10 @@ class Edit(Config):
         """Return the module to train in place of `model.module`, or None if the edit needs none."""
         return None
 
+    def state_of(self, training_module: nn.Module) -> State:
+        """Return what training changed in the edit's own tensors, by their names in `Model.state`."""
+        return {}
+
     def inference_module(self, model: Model, example: Mapping[str, Tensor]) -> nn.Module | None:
         """Return the module that computes what will be served, or None if `model.module` does."""
         return None

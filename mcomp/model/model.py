@@ -50,6 +50,17 @@ class Model:
                 return module
         return self.module
 
+    def with_trained(self, training_module: nn.Module) -> Model:
+        """Return this model with what training changed outside of `module`: the edits' own tensors.
+
+        `training_module` is what `training_module()` gave; it shares its parameters with `module`, so those are
+        already trained.
+        """
+        state = dict(self.state)
+        for edit in self.edits:
+            state.update(edit.state_of(training_module))
+        return replace(self, state=state)
+
     def inference_module(self, example: Mapping[str, Tensor]) -> nn.Module:
         """Return the module in inference mode that computes what is served: after QAT, with real integers."""
         for edit in reversed(self.edits):
