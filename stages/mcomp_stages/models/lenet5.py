@@ -1,0 +1,53 @@
+"""LeNet-5: two convolutions and three linears.
+
+    model: {type: lenet5}
+
+Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2.
+Differs: ReLU and max-pooling, full connections between the two convolutions, a linear output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from mcomp.errors import RecipeError
+from mcomp.model.spec import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mcomp.data.contract import DataFacts
+
+
+class LeNet5Config(ModelConfig):
+    """LeNet-5 for square images of at least 12 pixels; below 32 they are padded by 2, as the paper's 28 are."""
+
+    type: Literal["lenet5"] = "lenet5"
+    image_size: Annotated[int | None, Field(ge=12, description="pixels a side; default: the data's")] = None
+    in_channels: Annotated[int | None, Field(ge=1, description="default: the data's")] = None
+    num_classes: Annotated[int | None, Field(ge=1, description="default: the data's")] = None
+
+    def fitted_to(self, facts: DataFacts) -> LeNet5Config:
+        return self.model_copy(
+            update={
+                "image_size": self.image_size or facts.image_size,
+                "in_channels": self.in_channels or facts.channels,
+                "num_classes": self.num_classes or facts.num_classes,
+            }
+        )
+
+    def build(self) -> nn.Module:
+        """Return the network, torch's default weights. Raises RecipeError if a size is open or too small."""
+        from mcomp_stages.models.lenet5_module import LeNet5
+
+        if self.image_size is None or self.in_channels is None or self.num_classes is None:
+            raise RecipeError(
+                "lenet5: the data does not say image_size, in_channels and num_classes; set them"
+            )
+        if self.image_size < 12:
+            raise RecipeError(
+                f"lenet5: images of {self.image_size} pixels vanish in its pooling; it needs 12"
+            )
+        return LeNet5(self.image_size, self.in_channels, self.num_classes)
