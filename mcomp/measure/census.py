@@ -1,0 +1,103 @@
+"""Which layers ONNX Runtime really runs in integers, counted in the graph it makes of a file. Free of torch.
+
+Accuracy does not show whether a layer fell back to float; its operator in the optimised graph does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import onnx
+
+from mcomp.measure.runtime import load_session, session_options
+from mcomp.store.ledger import Census
+
+# Operators that are a layer, and which of their inputs may be its weight. A product of two activations
+# (attention) has no constant operand and is no layer.
+INT8_LAYERS: dict[str, tuple[int, ...]] = {
+    "QLinearConv": (3,),
+    "ConvInteger": (1,),
+    "QGemm": (3,),
+    "QLinearMatMul": (0, 3),
+    "MatMulInteger": (0, 1),
+    "MatMulIntegerToFloat": (0, 1),
+    "DynamicQuantizeMatMul": (1,),
+}
+FLOAT_LAYERS: dict[str, tuple[int, ...]] = {
+    "Conv": (1,),
+    "FusedConv": (1,),
+    "NhwcFusedConv": (1,),
+    "ConvTranspose": (1,),
+    "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
+    "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
+    "MatMulNBits": (1,),
+}
+
+
+def census(path: Path, threads: int = 1) -> Census:
+    """Count the operators of the graph that ONNX Runtime makes of `path` on this machine.
+
+    Raises StageError if the runtime refuses the file.
+    """
+    graph = optimised_graph(path, threads)
+    nodes = list(all_nodes(graph))
+    constant = constant_names(graph, nodes)
+    float_layers = [node for node in nodes if is_layer(node, FLOAT_LAYERS, constant)]
+    return Census(
+        int8=sum(is_layer(node, INT8_LAYERS, constant) for node in nodes),
+        float=len(float_layers),
+        by_type=dict(sorted(Counter(node.op_type for node in nodes).items())),
+        float_layers=tuple(layer_name(node) for node in float_layers),
+    )
+
+
+def optimised_graph(path: Path, threads: int) -> onnx.GraphProto:
+    """Return the graph that the runtime builds for this machine, written by the runtime itself."""
+    with tempfile.TemporaryDirectory(prefix="mcomp-census-") as folder:
+        written = Path(folder) / "optimised.onnx"
+        options = session_options(threads)
+        options.optimized_model_filepath = str(written)
+        load_session(path, options)
+        return onnx.load(written, load_external_data=False).graph
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of the graphs inside its nodes (If, Loop)."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from all_nodes(inner)
+
+
+def constant_names(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Return the values that do not depend on the inputs: initializers and what is computed from them alone.
+
+    A weight whose DequantizeLinear was not fused is such a value.
+    """
+    constant = {tensor.name for tensor in graph.initializer}
+    for node in nodes:
+        if all(name in constant for name in node.input if name):
+            constant.update(node.output)
+    return constant
+
+
+def is_layer(node: onnx.NodeProto, kinds: dict[str, tuple[int, ...]], constant: set[str]) -> bool:
+    """Return whether a node is one of these kinds and one of its operands is a weight."""
+    operands = kinds.get(node.op_type, ())
+    return any(node.input[position] in constant for position in operands)
+
+
+def layer_name(node: onnx.NodeProto) -> str:
+    """Return the module's path where a parameter's name still tells it, else the node's name."""
+    for name in node.input:
+        owner, _, parameter = str(name).rpartition(".")
+        if owner and parameter in ("weight", "bias"):
+            return owner
+    # ORT names a convolution in its blocked layout after the output, with this suffix.
+    return str(node.name or node.output[0]).removesuffix("_nchwc")

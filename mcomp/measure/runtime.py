@@ -1,0 +1,57 @@
+"""An exported file in the runtime that will serve it: ONNX Runtime on the CPU. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from mcomp.errors import StageError
+
+FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return what every figure is taken with: all optimisations, `threads` for one operator at a time."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL
+    if threads > 1:
+        # Spinning threads that share a core with other work make small integer models slower than float ones.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def load_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """Return a session on the CPU. Raises StageError with the runtime's words if it refuses the file."""
+    if not path.is_file():
+        raise StageError(f"{path}: no such file")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no common base below Exception
+        raise StageError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+
+
+class OnnxSession:
+    """A loaded file. Raises StageError if ONNX Runtime refuses it."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.path = path
+        self._session = load_session(path, session_options(threads))
+        self.input_names = tuple(node.name for node in self._session.get_inputs())
+        self._output_name = self._session.get_outputs()[0].name
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
+        if set(inputs) != set(self.input_names):
+            wanted, given = ", ".join(self.input_names), ", ".join(inputs) or "nothing"
+            raise StageError(f"{self.path.name} takes {wanted}, but was given {given}")
+        try:
+            (output,) = self._session.run([self._output_name], dict(inputs))
+        except Exception as error:  # as in load_session
+            raise StageError(f"ONNX Runtime cannot run {self.path.name}: {error}") from error
+        return np.asarray(output)

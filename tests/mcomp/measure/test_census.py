@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcomp.errors import StageError
+from mcomp.measure.census import census
+from tests.mcomp.measure.files import attention_scores, float_classifier, half_quantized_classifier
+
+
+def test_a_float_file_has_no_layer_in_integers(tmp_path: Path) -> None:
+    counted = census(float_classifier(tmp_path / "m.onnx"))
+    assert (counted.int8, counted.float) == (0, 2)
+    assert "fc" in counted.float_layers
+    assert not any(name.endswith("_nchwc") for name in counted.float_layers)
+
+
+def test_a_fused_convolution_counts_as_int8_and_the_layer_left_in_float_is_named(tmp_path: Path) -> None:
+    counted = census(half_quantized_classifier(tmp_path / "m.onnx"))
+    assert (counted.int8, counted.float) == (1, 1)
+    assert counted.float_layers == ("fc",)
+    assert counted.by_type["QLinearConv"] == 1
+    assert counted.by_type["Gemm"] == 1
+    assert "Conv" not in counted.by_type
+
+
+def test_the_islands_around_a_float_layer_are_counted(tmp_path: Path) -> None:
+    counted = census(half_quantized_classifier(tmp_path / "m.onnx"))
+    assert counted.by_type["DequantizeLinear"] == 1
+    assert counted.by_type["QuantizeLinear"] == 1
+
+
+def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
+    counted = census(attention_scores(tmp_path / "m.onnx"))
+    assert (counted.int8, counted.float) == (0, 1)
+    assert counted.float_layers == ("proj",)
+
+
+def test_a_file_that_is_no_model_is_a_stage_error(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    with pytest.raises(StageError, match="cannot load"):
+        census(tmp_path / "m.onnx")
