@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import sysconfig
+from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 # The libraries that make the bytes of a result. Their versions are in every key.
+FRAMEWORK_MAKERS = ("mcomp.model", "mcomp.data", "mcomp.training", "mcomp.measure")
 MAKERS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -33,6 +39,38 @@ def sub_seed(seed: int, purpose: str) -> int:
 def makers() -> dict[str, str]:
     """Return the versions of the libraries that make the bytes."""
     return {name: version(name) for name in MAKERS}
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest(kind: type) -> str:
+    """Return a digest of the code behind a plugin's class if that code may change under us, else "".
+
+    An installed distribution is fixed, and its classes raise `version` when their results change. Code outside of
+    site-packages (an editable install, a person's own module) has no such promise: there the sources are in the key.
+    """
+    return tree_digest(kind.__module__.partition(".")[0]) + "".join(map(tree_digest, FRAMEWORK_MAKERS))
+
+
+@cache
+def tree_digest(module: str) -> str:
+    """Return a digest of the Python files of a module or package, "" if it is installed and fixed."""
+    file = getattr(sys.modules.get(module), "__file__", None) or str(find_source(module))
+    path = Path(file)
+    if any(path.is_relative_to(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib", "stdlib")):
+        return ""
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    return fingerprint({str(each.relative_to(path.parent)): file_digest(each) for each in files})
+
+
+def find_source(module: str) -> str | None:
+    """Return the file of a module that is not imported yet."""
+    spec = find_spec(module)
+    return spec.origin if spec else None
 
 
 def effective(config: BaseModel) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""mcomp from Python: the same recipes, the same store, in a notebook or a training script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mcomp.console import SilentReporter
+from mcomp.plan import make_plan
+from mcomp.plugins import import_module
+from mcomp.recipe.build import load_recipe
+from mcomp.scheduler import Outcome, RunReporter, Scheduler
+from mcomp.store.store import Store
+
+
+def run(
+    recipe: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    store: str | Path = ".mcomp",
+    fresh: bool = False,
+    imports: Iterable[str] = (),
+    reporter: RunReporter | None = None,
+) -> Outcome:
+    """Run a recipe and return its ledger and the paths of its exported files.
+
+        outcome = mcomp.run("recipes/resnet_int8.yaml", ["seed=1"])
+        outcome.files["export"], outcome.ledger.status
+
+    `overrides` are written as on the command line. A `require` that is not met is in the ledger's status and
+    raises nothing. Raises RecipeError, PluginError, StageError or StoreError.
+    """
+    for name in imports:
+        import_module(name)
+    plan = make_plan(load_recipe(Path(recipe), tuple(overrides)))
+    return Scheduler(plan, Store(Path(store)), reporter or SilentReporter(), fresh=fresh).execute()

@@ -1,0 +1,257 @@
+"""The command line. Everything heavy is imported inside the commands: `--help` must be quick, and no command that only reads
+imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mcomp.store.ledger import Ledger
+
+EXIT_BUG, EXIT_USAGE, EXIT_REQUIRE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
+
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+import_option = click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="Import a module of yours that registers models, data or stages.",
+)
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    envvar="MCOMP_STORE",
+    default=Path(".mcomp"),
+    show_default=True,
+    help="Where results are kept.",
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled like Ctrl-C, with an exit code of its own."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mcomp", message="mcomp %(version)s")
+def cli() -> None:
+    """Compress a trained PyTorch model: one recipe, ordered stages, a file that is proven in its runtime.
+
+    \b
+    Examples
+      mcomp run recipes/resnet_int8.yaml
+      mcomp run recipes/resnet_int8.yaml stages.prune.target.macs=0.4
+      mcomp run -m recipes/resnet_int8.yaml stages.prune.target.macs=0.4,0.5,0.6
+      mcomp plan recipes/resnet_int8.yaml
+      mcomp stages prune.channels
+      mcomp report
+    """
+
+
+@cli.command()
+@recipe_argument
+@overrides_argument
+@click.option("-m", "--multirun", is_flag=True, help="Sweep: each of the comma-separated values is a job.")
+@import_option
+@store_option
+@click.option("--fresh", is_flag=True, help="Compute again what the store has; the old results are set aside.")
+def run(
+    recipe: Path, overrides: tuple[str, ...], multirun: bool, imports: tuple[str, ...], store: Path, fresh: bool
+) -> int:
+    """Run RECIPE. What the store already has is not computed again.
+
+    \b
+    Examples
+      mcomp run recipes/resnet_int8.yaml
+      mcomp run recipes/resnet_int8.yaml 'pipeline=[distill,qat,export]'
+      mcomp run -m recipes/resnet_int8.yaml seed=0,1,2
+    """
+    from mcomp.console import ConsoleReporter
+    from mcomp.store.store import Store
+
+    import_modules(imports)
+    reporter = ConsoleReporter(error_console())
+    if multirun:
+        from mcomp.sweep import sweep
+
+        job_ledgers, code = sweep(recipe, overrides, Store(store), reporter, imports=imports, fresh=fresh)
+        show_sweep(job_ledgers)
+        return code
+    from mcomp.plan import make_plan
+    from mcomp.recipe.build import load_recipe
+    from mcomp.scheduler import Scheduler
+
+    outcome = Scheduler(make_plan(load_recipe(recipe, overrides)), Store(store), reporter, fresh=fresh).execute()
+    show_ledger(outcome.ledger)
+    for name, path in outcome.files.items():
+        click.echo(f"{name}: {path}")
+    return EXIT_REQUIRE if outcome.ledger.status == "require not met" else 0
+
+
+@cli.command()
+@recipe_argument
+@overrides_argument
+@import_option
+def check(recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...]) -> None:
+    """Check RECIPE and every recipe it refers to; print all mistakes at once.
+
+    Keys, types, ranges, choices, files and the order of the stages are checked. Layer names and shapes are not: they are checked
+    when a stage starts.
+    """
+    from mcomp.plan import make_plan
+    from mcomp.recipe.build import load_recipe
+
+    import_modules(imports)
+    plan = make_plan(load_recipe(recipe, overrides))
+    click.echo(f"{recipe}: no mistakes; {len(plan.steps)} steps")
+    for name in plan.loaded.unused_stages:
+        click.echo(f"  unused stage: {name}")
+
+
+@cli.command()
+@recipe_argument
+@overrides_argument
+@import_option
+@store_option
+def plan(recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...], store: Path) -> None:
+    """Show the steps of RECIPE in order, and which of them the store already has. Computes nothing."""
+    from mcomp.plan import make_plan
+    from mcomp.recipe.build import load_recipe
+    from mcomp.report.plan import plan_table
+    from mcomp.store.store import Store
+
+    import_modules(imports)
+    made = make_plan(load_recipe(recipe, overrides))
+    console().print(plan_table(made, Store(store)))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@import_option
+def stages(name: str | None, imports: tuple[str, ...]) -> None:
+    """List the installed stages, or print the fields, defaults and a sample of one.
+
+    \b
+    Examples
+      mcomp stages
+      mcomp stages prune.channels
+    """
+    from mcomp.report.stages import stage_list, stage_manual
+
+    import_modules(imports)
+    console().print(stage_manual(name) if name else stage_list())
+
+
+@cli.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="Print the ledger as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write one self-contained page to this file.")
+def report(run_id: str | None, store: Path, as_json: bool, html: Path | None) -> None:
+    """Show what a run did and what it gave; the last one by default.
+
+    \b
+    Examples
+      mcomp report
+      mcomp report --html report.html
+      mcomp report 20260131-101500-resnet_int8-3fa1 --json
+    """
+    from mcomp.store.store import Store
+
+    kept = Store(store)
+    found = kept.run(run_id) if run_id else kept.last_run()
+    ledger = found.read_ledger()
+    if html is not None:
+        from mcomp.report.html import render
+
+        html.write_text(render(ledger), encoding="utf-8")
+        click.echo(f"wrote {html}")
+    elif as_json:
+        click.echo(ledger.model_dump_json(indent=2))
+    else:
+        show_ledger(ledger)
+
+
+def show_ledger(ledger: Ledger) -> None:
+    """Print the table of a run."""
+    from mcomp.report.table import ledger_table
+
+    console().print(ledger_table(ledger))
+
+
+def show_sweep(ledgers: list[Ledger]) -> None:
+    """Print the table of the jobs of a sweep."""
+    from mcomp.report.table import sweep_table
+
+    console().print(sweep_table(ledgers))
+
+
+def console() -> Console:
+    """Return the console for what was asked for."""
+    from rich.console import Console
+
+    return Console()
+
+
+def error_console() -> Console:
+    """Return the console for how the work goes on: it stays out of what is piped."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def import_modules(names: tuple[str, ...]) -> None:
+    """Import the modules that the person named on the command line."""
+    if names:
+        from mcomp.plugins import import_module
+
+        sys.path.insert(0, os.getcwd())
+        for name in names:
+            import_module(name)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: every class of error has its own code, and none shows a traceback but our bugs."""
+    signal.signal(signal.SIGTERM, raise_terminated)
+    sys.exit(exit_code(arguments))
+
+
+def raise_terminated(number: int, frame: Any) -> None:
+    """Turn SIGTERM into an exception, so that it unwinds like Ctrl-C."""
+    raise Terminated
+
+
+def exit_code(arguments: list[str] | None) -> int:
+    """Run one command and return its exit code."""
+    from mcomp.errors import McompError
+
+    try:
+        return cli.main(arguments, prog_name="mcomp", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except click.Abort as abort:
+        terminated = isinstance(abort.__cause__, Terminated)
+        click.echo("terminated" if terminated else "interrupted", err=True)
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+    except McompError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        click.echo("this is a bug in mcomp; please report it with the lines above", err=True)
+        return EXIT_BUG
+
+

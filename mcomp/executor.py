@@ -1,0 +1,164 @@
+"""Where one step is really done: its input is loaded, the stage runs, the result is measured and published."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from mcomp.data.contract import Data, DataConfig
+from mcomp.errors import CheckpointError, McompError, Problem, StageError
+from mcomp.fingerprint import fingerprint, sub_seed
+from mcomp.measure.accuracy import evaluate
+from mcomp.measure.macs import count_macs
+from mcomp.measure.memory import PeakMemory
+from mcomp.measure.size import parameter_count
+from mcomp.model.checkpoint import load_model, load_weights, save_model
+from mcomp.model.model import Model
+from mcomp.plan import Origin, Step
+from mcomp.recipe.schema import Recipe
+from mcomp.stage import Context, Reporter, StageResult
+from mcomp.store.artifact import Artifact
+from mcomp.store.layout import FILES, MODEL, REPORT
+from mcomp.store.ledger import Figures
+from mcomp.store.store import Store
+from mcomp.task import TaskConfig
+
+
+@dataclass
+class Executor:
+    """Does steps, one after the other. Data that was loaded for one is kept for the next."""
+
+    store: Store
+    reporter: Reporter
+    data: dict[str, Data] = field(default_factory=dict)
+
+    def execute(self, step: Step, about: Mapping[str, Any]) -> Artifact:
+        """Compute one step and publish it; the caller holds its lease. Raises StageError."""
+        started = time.perf_counter()
+        with self.store.workspace(step.key) as work, PeakMemory() as memory:
+            scratch, content = work / "scratch", work / "content"
+            scratch.mkdir()
+            content.mkdir()
+            context = self.context(step, scratch)
+            source = self.source(step)
+            result = run_stage(step, source, context)
+            require_effect(step, result, source)
+            write_content(content, result, measure(result, source, context))
+            artifact = self.store.publish(step.key, step.key_json, content, about)
+        cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
+        self.store.put_measurement(step.key, "cost", cost)
+        return artifact
+
+    def context(self, step: Step, scratch: Path) -> Context:
+        """Return what the stage may use."""
+        data, data_config = self.loaded_data(step.recipe), cast(DataConfig, step.recipe.data)
+        return Context(
+            step=step.label,
+            seed=sub_seed(step.recipe.seed, step.config.type),
+            data=data,
+            batch_size=data_config.batch_size,
+            task=cast(TaskConfig, step.recipe.task),
+            compute=step.recipe.compute,
+            folder=scratch,
+            example=data.split("calibration").batch(torch.arange(2)).inputs,
+            reporter=self.reporter,
+            models={ref: self.model(key) for ref, key in step.models.items()},
+        )
+
+    def loaded_data(self, recipe: Recipe) -> Data:
+        """Return the splits, loaded once for all steps that use them."""
+        key = fingerprint(recipe.data.model_dump(mode="json"))
+        if key not in self.data:
+            self.data[key] = cast(DataConfig, recipe.data).load()
+        return self.data[key]
+
+    def source(self, step: Step) -> Model:
+        """Return the model a step starts from."""
+        return original(step.source) if isinstance(step.source, Origin) else self.model(step.source)
+
+    def model(self, key: str) -> Model:
+        """Return the model of a step, from the store also when it was just made: what goes on is what was kept."""
+        artifact = self.store.find(key)
+        if artifact is None:
+            raise StageError(f"the result {key[:12]} that this step rests on is gone from the store")
+        for name in artifact.names():
+            artifact.file(name)
+        return load_model(artifact.folder / MODEL)
+
+
+def original(origin: Origin) -> Model:
+    """Build the architecture, with fresh weights or those of the file. Raises CheckpointError at its place in the recipe."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sub_seed(origin.seed, "initial weights"))
+        module = origin.spec.build()
+    if origin.checkpoint is not None:
+        try:
+            load_weights(module, origin.checkpoint)
+        except CheckpointError as error:
+            placed = [Problem(origin.where, "model.checkpoint", each.what, each.next_step) for each in error.problems]
+            raise CheckpointError(placed) from error
+    return Model(module, origin.spec)
+
+
+def run_stage(step: Step, source: Model, context: Context) -> StageResult:
+    """Run a stage. Raises StageError that names the step, also for what the stage did not foresee."""
+    try:
+        return step.config.run(source, context)
+    except StageError as error:
+        raise StageError(error.what, module=error.module, step=step.label) from error
+    except McompError:
+        raise
+    except Exception as error:
+        raise StageError(f"{type(error).__name__}: {error}", step=step.label) from error
+
+
+def require_effect(step: Step, result: StageResult, source: Model) -> None:
+    """Raise StageError if a stage gives back what it was given and does not say why."""
+    if result.unchanged or result.files:
+        return
+    if result.model is None or same_model(result.model, source):
+        raise StageError("the stage changed nothing", step=step.label)
+
+
+def same_model(left: Model, right: Model) -> bool:
+    """Return whether two models have the same structure and the same numbers."""
+    if left.edits != right.edits:
+        return False
+    here, there = ({**model.module.state_dict(), **model.state} for model in (left, right))
+    return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
+
+
+def measure(result: StageResult, source: Model, context: Context) -> Figures:
+    """Return what is known of a result without a runtime or a clock. Only the final measurement touches test."""
+    if result.model is None:
+        return Figures(size_bytes=sum(path.stat().st_size for path in result.files.values()))
+    module = result.model.inference_module(context.example)
+    validation, train = (evaluate(module, context.data.split(name), context.task) for name in ("validation", "train"))
+    return Figures(
+        validation=validation.metric,
+        train=train.metric,
+        loss=validation.loss,
+        parameters=parameter_count(result.model.module),
+        macs=count_macs(result.model.module, context.example),
+    )
+
+
+def write_content(content: Path, result: StageResult, figures: Figures) -> None:
+    """Lay out the artifact of a step in the folder `content`."""
+    if result.model is not None:
+        save_model(result.model, content / MODEL)
+        weights = sum(path.stat().st_size for path in (content / MODEL).iterdir())
+        figures = figures.model_copy(update={"size_bytes": weights})
+    for name, path in result.files.items():
+        target = content / FILES / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    facts = {**result.facts, **({"unchanged": result.unchanged} if result.unchanged else {})}
+    report = {"figures": figures.model_dump(mode="json"), "facts": facts}
+    (content / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,271 @@
+"""From a recipe to the steps that compute it, with every key known before anything runs. Free of torch.
+
+A step is one stage applied to one model. Its key chains the key of its input, those of its teachers, and everything else
+that its bytes depend on, so that two recipes which share a beginning share its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from mcomp.data.contract import DataConfig
+from mcomp.errors import Problem, RecipeError
+from mcomp.fingerprint import effective, file_digest, fingerprint, makers, source_digest
+from mcomp.model.spec import ModelConfig
+from mcomp.recipe.build import LoadedRecipe, load_recipe, refs
+from mcomp.recipe.schema import Recipe, RecipeRef
+from mcomp.stage import Form, StageConfig
+
+KEY_FORMAT = 1
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model that no step made: a fresh architecture, or one filled from a file."""
+
+    key: str
+    spec: ModelConfig
+    seed: int
+    checkpoint: Path | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage applied to one model.
+
+    `source` is the origin or the key of the step that made the input. `models` gives the key of each model that the
+    stage's configuration refers to (its teachers).
+    """
+
+    key: str
+    key_json: Mapping[str, Any]
+    stage: str
+    config: StageConfig
+    recipe: Recipe
+    source: str | Origin
+    models: Mapping[RecipeRef, str]
+    where: str
+
+    @property
+    def label(self) -> str:
+        """What a person calls this step: the recipe and the name of the stage in it."""
+        return f"{self.recipe.name}/{self.stage}"
+
+    def needs(self) -> Iterator[str]:
+        """Yield the keys of the steps whose models this one uses."""
+        if isinstance(self.source, str):
+            yield self.source
+        yield from self.models.values()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one run does. `steps` stand in an order in which they can run, each key once.
+
+    `pipeline` maps the names of the recipe's own stages to the keys of their steps; `baselines` maps the name
+    of each export to the key of the step that exports the baseline in the same way.
+    """
+
+    loaded: LoadedRecipe
+    steps: tuple[Step, ...]
+    pipeline: Mapping[str, str]
+    baselines: Mapping[str, str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe this is the plan of."""
+        return self.loaded.recipe
+
+    def step(self, key: str) -> Step:
+        """Return the step with this key."""
+        return next(step for step in self.steps if step.key == key)
+
+    def exports(self) -> list[tuple[str, Step]]:
+        """Return the recipe's own exports in order: the name of the stage and its step."""
+        steps = [(name, self.step(key)) for name, key in self.pipeline.items()]
+        return [(name, step) for name, step in steps if step.config.exports is not None]
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The model at one point of a pipeline: what made it, and the form it is in."""
+
+    source: str | Origin
+    form: Form
+
+    @property
+    def key(self) -> str:
+        """What a step that starts here has in its key."""
+        return self.source.key if isinstance(self.source, Origin) else self.source
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A pipeline: where it starts, and by the name of each stage the key of its step and the model after it."""
+
+    start: Tail
+    keys: Mapping[str, str]
+    tails: Mapping[str, Tail]
+
+
+@dataclass
+class Planner:
+    """Collects the steps of a recipe and of every recipe it refers to; each of those is resolved once."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    nested: dict[tuple[Path, tuple[str, ...]], tuple[LoadedRecipe, Chain]] = field(default_factory=dict)
+    open: list[Path] = field(default_factory=list)
+
+    def chain(self, loaded: LoadedRecipe) -> Chain:
+        """Add the steps of a recipe's pipeline. Raises RecipeError if a stage cannot follow the one before it."""
+        self.open.append(loaded.path)
+        start = tail = self.start(loaded)
+        keys: dict[str, str] = {}
+        tails: dict[str, Tail] = {}
+        for name in loaded.recipe.order():
+            keys[name], tail = self.add(loaded, name, tail)
+            tails[name] = tail
+        self.open.pop()
+        return Chain(start, keys, tails)
+
+    def start(self, loaded: LoadedRecipe) -> Tail:
+        """Return the model a pipeline starts with."""
+        recipe, path = loaded.recipe, ("model", "checkpoint")
+        spec = cast(ModelConfig, recipe.model)
+        if isinstance(spec.checkpoint, RecipeRef):
+            return self.resolve(spec.checkpoint, loaded, path)
+        file = loaded.relative(spec.checkpoint) if spec.checkpoint else None
+        made_of = {
+            "model": spec.spec(),
+            "version": type(spec).version,
+            "sources": source_digest(type(spec)),
+            "weights": file_digest(file) if file else recipe.seed,
+        }
+        origin = Origin(fingerprint(made_of), spec, recipe.seed, file, loaded.where(path))
+        return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)
+
+    def resolve(self, ref: RecipeRef, loaded: LoadedRecipe, path: KeyPath) -> Tail:
+        """Return the model that a reference stands for, after adding the steps of its recipe."""
+        file = loaded.relative(ref.recipe)
+        if file in self.open:
+            circle = " -> ".join(each.name for each in [*self.open[self.open.index(file) :], file])
+            raise problem(loaded, (*path, "recipe"), f"recipes refer to each other in a circle: {circle}")
+        if (file, ref.overrides) not in self.nested:
+            other = load_recipe(file, ref.overrides)
+            self.nested[file, ref.overrides] = (other, self.chain(other))
+        other, chain = self.nested[file, ref.overrides]
+        models = [name for name in chain.tails if stage_of(other.recipe, name).exports is None]
+        if not models:
+            raise problem(loaded, (*path, "recipe"), f"{file.name} has no stage that makes a model")
+        name = ref.stage or models[-1]
+        if name not in chain.tails:
+            what = f"{file.name} has no stage '{name}' in its pipeline"
+            raise problem(loaded, (*path, "stage"), what, f"choose one of: {', '.join(models)}")
+        return chain.tails[name]
+
+    def add(self, loaded: LoadedRecipe, name: str, tail: Tail) -> tuple[str, Tail]:
+        """Add the step of one stage behind `tail`; return its key and the model after it."""
+        recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
+        form = next_form(loaded, name, tail.form)
+        models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
+        key_json = step_key(recipe, config, tail.key, models)
+        key = fingerprint(key_json)
+        where = loaded.where(("stages", name))
+        self.steps.setdefault(key, Step(key, key_json, name, config, recipe, tail.source, models, where))
+        # An export leaves the model as it was: what follows it continues from its input.
+        return key, (tail if config.exports is not None else Tail(key, form))
+
+
+def make_plan(loaded: LoadedRecipe) -> Plan:
+    """Return the plan of a recipe. Raises RecipeError for parts that do not fit each other."""
+    planner = Planner()
+    chain = planner.chain(loaded)
+    exports = [name for name in chain.keys if stage_of(loaded.recipe, name).exports is not None]
+    baselines = {}
+    if exports:
+        reference = baseline(planner, loaded, chain)
+        baselines = {name: planner.add(loaded, name, reference)[0] for name in exports}
+    wanted = [*chain.keys.values(), *baselines.values()]
+    return Plan(loaded, needed(planner.steps, wanted), chain.keys, baselines)
+
+
+def baseline(planner: Planner, loaded: LoadedRecipe, chain: Chain) -> Tail:
+    """Return what the results are compared with: what the recipe says, or the first trained model of the pipeline."""
+    if loaded.recipe.baseline is not None:
+        return planner.resolve(loaded.recipe.baseline, loaded, ("baseline",))
+    trained = (tail for tail in (chain.start, *chain.tails.values()) if tail.form is not Form.UNTRAINED)
+    return next(trained)
+
+
+def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
+    """Return the form after a stage. Raises RecipeError, placed at the stage, if it does not take what comes before it."""
+    config = stage_of(loaded.recipe, name)
+    if form in config.forms:
+        return config.forms[form]
+    if form is Form.UNTRAINED:
+        what = f"{config.type} needs trained weights, and nothing before it trained or loaded any"
+        next_step = "set model.checkpoint, or put a train or distill stage before it"
+    else:
+        accepted = " or ".join(config.forms)
+        what = f"{config.type} takes a {accepted} model, and the stage before it leaves a {form} one"
+        next_step = "change the order in pipeline"
+    raise problem(loaded, ("stages", name, "type"), what, next_step)
+
+
+def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]:
+    """Return the wanted steps and all they rest on, in the order of `steps` (a step stands behind what it needs)."""
+    keys: set[str] = set()
+    todo = list(wanted)
+    while todo:
+        key = todo.pop()
+        # The key of an origin is no step.
+        if key in steps and key not in keys:
+            keys.add(key)
+            todo += steps[key].needs()
+    return tuple(step for key, step in steps.items() if key in keys)
+
+
+def step_key(recipe: Recipe, config: StageConfig, source: str, models: Mapping[RecipeRef, str]) -> dict[str, Any]:
+    """Return everything that the bytes of a step's result depend on, as JSON."""
+    data = cast(DataConfig, recipe.data)
+    return {
+        "format": KEY_FORMAT,
+        "stage": {"version": type(config).version, **with_keys(effective(config), models)},
+        "source": source,
+        "data": {"version": type(data).version, "content": data.digest(), **effective(data)},
+        "task": effective(recipe.task),
+        "seed": recipe.seed,
+        "compute": recipe.compute.model_dump(mode="json", exclude_defaults=True),
+        "makers": makers(),
+        "sources": [source_digest(type(part)) for part in (config, data, recipe.task)],
+    }
+
+
+def with_keys(value: Any, models: Mapping[RecipeRef, str]) -> Any:
+    """Return `value` with each reference to a recipe replaced by the key of its model: paths are in no key."""
+    plain = {fingerprint(ref.model_dump(mode="json")): key for ref, key in models.items()}
+    return replaced(value, plain)
+
+
+def replaced(value: Any, keys: Mapping[str, str]) -> Any:
+    """Return `value` with each mapping whose fingerprint is in `keys` replaced by that key."""
+    if isinstance(value, dict):
+        key = keys.get(fingerprint(value))
+        return key or {name: replaced(each, keys) for name, each in value.items()}
+    return [replaced(each, keys) for each in value] if isinstance(value, list) else value
+
+
+def stage_of(recipe: Recipe, name: str) -> StageConfig:
+    """Return the configuration of a stage."""
+    return cast(StageConfig, recipe.stages[name])
+
+
+def problem(loaded: LoadedRecipe, path: KeyPath, what: str, next_step: str = "") -> RecipeError:
+    """Return the error for one key of a recipe."""
+    return RecipeError(Problem(loaded.where(path), ".".join(map(str, path)), what, next_step))

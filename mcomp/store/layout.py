@@ -1,0 +1,3 @@
+"""What lies where in the artifact of a step."""
+
+MODEL, FILES, REPORT = "model", "files", "report.json"
