@@ -48,7 +48,7 @@ class Served(Config):
     threads: int
     size_bytes: int
     test: float
-    per_class: tuple[float, ...] = ()
+    per_class: tuple[float | None, ...] = ()
     latency: dict[int, Latency] = {}
     speedup: dict[int, float] = {}
     size_ratio: float | None = None

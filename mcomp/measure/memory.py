@@ -1,0 +1,57 @@
+"""How much memory the process held at most while something was done."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from types import TracebackType
+
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+RESET_PEAK = "5"
+
+
+class PeakMemory:
+    """Measures a `with` block; `peak_bytes` is the most the process held in memory during it.
+
+    That is everything the process holds, also what it held when the block began. On Linux the kernel's mark
+    is reset at the start, so blocks do not nest. Where it cannot be reset, only the peak of the whole life of
+    the process is known: `peak_bytes` is that peak if the block raised it, and None otherwise.
+    """
+
+    peak_bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        self._reset = reset_peak()
+        self._before = lifetime_peak_bytes()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reset:
+            self.peak_bytes = high_water_mark_bytes()
+        else:
+            after = lifetime_peak_bytes()
+            self.peak_bytes = after if after > self._before else None
+
+
+def reset_peak() -> bool:
+    """Set the kernel's high-water mark to what the process holds now; return whether that worked."""
+    try:
+        CLEAR_REFS.write_text(RESET_PEAK)
+    except OSError:
+        return False
+    return True
+
+
+def high_water_mark_bytes() -> int:
+    """Return the kernel's high-water mark of this process (Linux)."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def lifetime_peak_bytes() -> int:
+    """Return the most this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

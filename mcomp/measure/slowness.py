@@ -1,0 +1,87 @@
+"""Why a compressed file is slower than its baseline, read off the two optimised graphs. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from mcomp.store.ledger import Census
+
+NAMED = 5  # how many layers a message names
+LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose")
+PAIRS = ("QuantizeLinear", "DequantizeLinear")
+BYTE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+def explain_slow(served: Census, baseline: Census, instructions: Collection[str]) -> tuple[str, ...]:
+    """Return the causes in words, each with what to change; `instructions` are the processor's.
+
+    Never empty: a graph without a visible cause is said to be one.
+    """
+    causes = tuple(cause for find in CAUSES if (cause := find(served, baseline)))
+    if served.int8 and not set(BYTE_PRODUCTS) & set(instructions):
+        causes += (
+            "this processor has no instruction for products of bytes (VNNI): here integers save size, not "
+            "time; measure on the machine that will serve the file",
+        )
+    return causes or (
+        "the optimised graph shows no cause: the layers are too small for fewer multiply-adds or integers "
+        "to outweigh the fixed cost of each operator; measure a larger batch, or cut layers, not channels",
+    )
+
+
+def count(census: Census, kinds: Collection[str]) -> int:
+    """Return how many operators of these kinds a graph has."""
+    return sum(census.by_type.get(kind, 0) for kind in kinds)
+
+
+def float_islands(served: Census, baseline: Census) -> str | None:
+    """Layers left in float between integer ones: their inputs are dequantized and their outputs quantized."""
+    if not served.int8 or not served.float:
+        return None
+    named = ", ".join(served.float_layers[:NAMED])
+    more = f" and {served.float - NAMED} more" if served.float > NAMED else ""
+    return (
+        f"{served.float} of {served.int8 + served.float} layers stayed in float ({named}{more}); "
+        "quantize the inputs, weights and outputs of these layers too"
+    )
+
+
+def no_integers(served: Census, baseline: Census) -> str | None:
+    """Quantize/dequantize pairs that the runtime did not fuse into a single integer layer."""
+    if served.int8 or not count(served, PAIRS):
+        return None
+    return (
+        "the file carries quantizers, but no layer runs in integers; the runtime fuses only unsigned 8-bit "
+        "activations per tensor with signed symmetric 8-bit weights"
+    )
+
+
+def unfused_pairs(served: Census, baseline: Census) -> str | None:
+    """More quantize/dequantize operators than the one at the input and the one at the output."""
+    num_pairs = count(served, PAIRS)
+    if not served.int8 or num_pairs <= 2:
+        return None
+    return (
+        f"{num_pairs} QuantizeLinear and DequantizeLinear operators were not fused away (2 are needed: at "
+        "the input and the output); place quantizers also around pooling, additions and concatenations"
+    )
+
+
+def layout_changes(served: Census, baseline: Census) -> str | None:
+    """More conversions between memory layouts than the baseline has."""
+    here, there = count(served, LAYOUT), count(baseline, LAYOUT)
+    if here <= there:
+        return None
+    found = ", ".join(kind for kind in LAYOUT if kind in served.by_type)
+    return (
+        f"{here} layout changes ({found}) against {there} in the baseline; round the kept channels to a "
+        "multiple of 16, and quantize what stands between convolutions, so that they stay in one layout"
+    )
+
+
+CAUSES: tuple[Callable[[Census, Census], str | None], ...] = (
+    float_islands,
+    no_integers,
+    unfused_pairs,
+    layout_changes,
+)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mcomp.measure import served as serving
+from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.served import at_batch_size, metric_drop, serve, versus
+from mcomp.recipe.schema import Measure
+from tests.mcomp.measure.files import float_classifier, half_quantized_classifier
+from tests.mcomp.measure.problems import Classes, Images
+
+MEASURE = Measure(batch_sizes=(1, 3), rounds=3)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Images:
+    """Images that the float file answers without a mistake."""
+    images = Images(torch.zeros(40, dtype=torch.long))
+    logits = OnnxSession(float_classifier(tmp_path / "float.onnx")).run({"x": images.x.numpy()})
+    images.target = torch.from_numpy(logits).argmax(1)
+    return images
+
+
+def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Images) -> None:
+    file = float_classifier(tmp_path / "float.onnx")
+    served = serve(file, split, Classes(), MEASURE)
+    assert (served.file, served.runtime, served.threads) == ("float.onnx", "onnxruntime", 1)
+    assert served.test == 1
+    assert served.size_bytes == len(file.read_bytes())
+    assert served.census is not None
+    assert served.census.float == 2
+
+
+def test_beside_the_baseline_a_file_gets_ratios_and_both_get_latencies(tmp_path: Path, split: Images) -> None:
+    files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
+    alone = [serve(file, split, Classes(), MEASURE) for file in files]
+    served, baseline = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
+    assert set(served.latency) == set(served.speedup) == set(baseline.latency) == {1, 3}
+    assert served.latency[1].rounds == 3
+    assert served.size_ratio == pytest.approx(baseline.size_bytes / served.size_bytes)
+    assert served.metric_drop == pytest.approx(1 - served.test)
+    assert baseline.speedup == {}
+
+
+@pytest.mark.parametrize(("ratio", "causes"), [(0.5, 1), (2.0, 0)])
+def test_a_file_says_why_when_it_is_slower_and_only_then(
+    tmp_path: Path, split: Images, monkeypatch, ratio: float, causes: int
+) -> None:
+    files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
+    alone = [serve(file, split, Classes(), MEASURE) for file in files]
+    monkeypatch.setattr(serving, "speedup", lambda baseline, candidate: ratio)
+    served, _ = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
+    assert sum("1 of 2 layers stayed in float (fc)" in cause for cause in served.slower_because) == causes
+
+
+def test_a_drop_is_positive_where_the_file_is_worse() -> None:
+    assert metric_drop(0.97, 0.99, "higher") == pytest.approx(0.02)
+    assert metric_drop(12.0, 10.0, "lower") == pytest.approx(2.0)
+    assert metric_drop(0.99, 0.97, "higher") == pytest.approx(-0.02)
+    assert metric_drop(0.0, 0.0, "lower") == 0
+
+
+def test_a_drop_that_is_exactly_tolerated_does_not_fail_by_its_last_bit() -> None:
+    baseline, test = float(np.float32(0.97)), float(np.float32(0.964))
+    assert baseline - test > 0.006
+    assert metric_drop(test, baseline, "higher") <= 0.006
+
+
+def test_samples_are_repeated_or_cut_to_the_batch_size() -> None:
+    inputs = {"x": np.arange(6).reshape(3, 2)}
+    assert at_batch_size(inputs, 2)["x"].tolist() == [[0, 1], [2, 3]]
+    assert at_batch_size(inputs, 4)["x"].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1]]
