@@ -1,0 +1,104 @@
+"""The record of one run: what happened when (events.jsonl), and what came of it (ledger.json)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mcomp.errors import CorruptArtifact, StoreError
+from mcomp.store.disk import Disk
+from mcomp.store.ledger import Ledger
+
+RUN_ID = re.compile(r"(\d{8}-\d{6})-[A-Za-z0-9_-]+-([0-9a-f]{4})")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder in the store; only the process that made it writes there."""
+
+    id: str
+    folder: Path
+    disk: Disk = field(repr=False)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to the log: the time (UTC), what happened, and plain JSON fields."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": kind, **fields}, allow_nan=False).encode() + b"\n"
+        path = self.folder / "events.jsonl"
+        # A write that was cut short left half a line: this one must not be lost with it.
+        self.disk.append(path, b"\n" + line if ends_torn(path) else line)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the log in order, without lines that were cut short."""
+        path = self.folder / "events.jsonl"
+        lines = self.disk.read(path).splitlines() if path.exists() else []
+        return [event for event in map(parsed, lines) if event is not None]
+
+    def write_recipe(self, recipe: Any) -> None:
+        """Keep the recipe of the run as it was resolved, plain JSON."""
+        self.write_text("recipe.json", json.dumps(recipe, indent=2, allow_nan=False) + "\n")
+
+    def write_ledger(self, ledger: Ledger) -> None:
+        """Put the ledger in the place of the former one."""
+        self.write_text("ledger.json", ledger.model_dump_json(indent=2) + "\n")
+
+    def read_ledger(self) -> Ledger:
+        """Return the last ledger written. Raises StoreError if there is none, CorruptArtifact if broken."""
+        path = self.folder / "ledger.json"
+        if not path.exists():
+            raise StoreError(f"run {self.id} has no ledger: it ended before its first step did")
+        try:
+            return Ledger.model_validate_json(self.disk.read(path))
+        except ValidationError as error:
+            raise CorruptArtifact(
+                f"{path} is not a ledger of this version of mcomp; run the recipe again"
+            ) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one of the run's files, whole or not at all; when this returns, it is kept."""
+        self.disk.put(self.folder / name, text.encode(), self.folder / f"{name}.new")
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, None if it was cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def ends_torn(path: Path) -> bool:
+    """Return whether the last line of a file was cut short."""
+    try:
+        with path.open("rb") as file:
+            return file.seek(0, 2) > 0 and file.seek(-1, 2) >= 0 and file.read(1) != b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def make_run(disk: Disk, folder: Path, recipe_name: str) -> Run:
+    """Make the folder of a new run. Ids hold the time (UTC), its last four digits the second's fraction."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", recipe_name):
+        raise ValueError(f"{recipe_name!r} cannot be part of a folder's name")
+    while True:
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%d-%H%M%S}-{recipe_name}-{now.microsecond * 65536 // 1_000_000:04x}"
+        try:
+            disk.mkdir(folder / run_id)
+        except FileExistsError:
+            continue
+        disk.sync_folder(folder)
+        return Run(run_id, folder / run_id, disk)
+
+
+def run_ids(names: list[str]) -> list[str]:
+    """Return those of the names that are ids of runs, newest first."""
+    matches = [match for match in map(RUN_ID.fullmatch, names) if match]
+    return [match[0] for match in sorted(matches, key=lambda match: match.groups(), reverse=True)]
