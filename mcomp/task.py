@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchmetrics import Metric
 
+    from mcomp.data.contract import DataFacts
+
 
 class TaskConfig(PluginConfig):
     """Base of the tasks, found by name through `mcomp.tasks`."""
+
+    def fitted_to(self, facts: DataFacts) -> TaskConfig:
+        """Return a copy in which what was left open (`num_classes: null`) is taken from the data."""
+        return self
 
     @property
     def metric_name(self) -> str:

@@ -1,7 +1,7 @@
 """What a data provider is.
 
-A provider gives four splits. Training uses `train`; quantizer ranges come from `calibration`; every choice (best epoch, early
-stop, sensitivity) is made on `validation`; only the final measurement touches `test`.
+A provider gives four splits. Training uses `train`; quantizer ranges come from `calibration`; every choice
+(best epoch, early stop, sensitivity) is made on `validation`; only the final measurement touches `test`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ class Batch:
 
 
 class Split(Protocol):
-    """One split: its length, and the batch at given positions."""
+    """One split: its length, and the batch at given positions.
+
+    `augmented`: whether the same position gives other inputs each time.
+    """
+
+    @property
+    def augmented(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -63,7 +69,7 @@ class DataConfig(PluginConfig):
         return DataFacts()
 
     def digest(self) -> str:
-        """Return a sha256 of everything the samples depend on beside this configuration: the files' contents."""
+        """Return a sha256 of what the samples depend on beside this configuration: the files' contents."""
         raise NotImplementedError
 
     def load(self) -> Data:

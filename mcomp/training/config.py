@@ -43,7 +43,7 @@ class Cosine(Config):
 
 
 class OneCycle(Config):
-    """Up, then down to nearly zero (torch.optim.lr_scheduler.OneCycleLR; Smith and Topin 2018, arXiv:1708.07120)."""
+    """Up, then down to nearly zero (torch's OneCycleLR; Smith and Topin 2018, arXiv:1708.07120)."""
 
     type: Literal["one_cycle"] = "one_cycle"
     warmup: Annotated[float, Field(gt=0, lt=1, description="share of all steps")] = 0.3

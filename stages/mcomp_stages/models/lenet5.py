@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LeNet5Config(ModelConfig):
-    """LeNet-5 for square images of at least 12 pixels; below 32 they are padded by 2, as the paper's 28 are."""
+    """LeNet-5 for square images of at least 12 pixels; below 32 they are padded by 2, as in the paper."""
 
     type: Literal["lenet5"] = "lenet5"
     image_size: Annotated[int | None, Field(ge=12, description="pixels a side; default: the data's")] = None

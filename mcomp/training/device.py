@@ -1,0 +1,72 @@
+"""Where training runs, and the state of torch that it borrows and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mcomp.data.contract import Batch
+from mcomp.errors import StageError
+from mcomp.recipe.schema import Compute
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def chosen_device(compute: Compute) -> torch.device:
+    """Return the device a recipe asks for. Raises StageError if this machine cannot do it."""
+    has_cuda = torch.cuda.is_available()
+    if compute.device == "cuda" and not has_cuda:
+        raise StageError("compute.device is cuda, but torch finds no GPU; use cpu or auto")
+    name = "cuda" if has_cuda and compute.device != "cpu" else "cpu"
+    if name == "cpu" and compute.precision == "16-mixed":
+        raise StageError("compute.precision 16-mixed needs a GPU; use bf16-mixed or 32-true")
+    return torch.device(name)
+
+
+def make_fabric(compute: Compute, device: torch.device) -> Fabric:
+    """Return Lightning Fabric for one device."""
+    from lightning_fabric import Fabric  # takes two seconds to import
+
+    return Fabric(accelerator=device.type, devices=1, precision=compute.precision)
+
+
+@contextmanager
+def borrowed_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use that many threads, its own default for None; restore the number at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def borrowed_generators(seed: int) -> Iterator[None]:
+    """Seed torch's global generators, which dropout draws from; restore them at the end."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch on a device, images with their channels last."""
+    inputs = {name: channels_last(tensor.to(device)) for name, tensor in batch.inputs.items()}
+    return Batch(batch.indices, inputs, batch.target.to(device))
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Return images (N, C, H, W) with their channels last in memory, other tensors as they are."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def arrange(module: nn.Module, layout: torch.memory_format) -> None:
+    """Bring the convolution weights of a module into a memory layout, in place."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)

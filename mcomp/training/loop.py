@@ -1,0 +1,166 @@
+"""The one training loop. Stages differ in the loss they hand to it and in what their model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from mcomp.data.sampler import EpochSampler
+from mcomp.errors import StageError
+from mcomp.fingerprint import sub_seed
+from mcomp.model.graph import set_training
+from mcomp.model.model import Model
+from mcomp.stage import Context, Progress
+from mcomp.training.config import Training
+from mcomp.training.constraints import ZeroedWeights
+from mcomp.training.device import (
+    arrange,
+    borrowed_generators,
+    borrowed_threads,
+    channels_last,
+    chosen_device,
+    make_fabric,
+    to_device,
+)
+from mcomp.training.evaluate import evaluate
+from mcomp.training.nonfinite import require_finite_weights
+from mcomp.training.optimizers import make_optimizer, make_schedule
+from mcomp.training.state import Epoch, TrainState
+from mcomp.training.update import Loss, Update
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained model and how it got there; `kept` is the epoch whose weights it has."""
+
+    model: Model
+    history: tuple[Epoch, ...]
+    kept: Epoch
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a report shows of the training, as plain JSON."""
+        return {
+            "epochs": len(self.history),
+            "best_epoch": self.kept.number,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+
+
+def fit(model: Model, training: Training, context: Context, *, label: str, loss: Loss) -> Fit:
+    """Return a trained copy of `model`; `label` stands beside the progress bar.
+
+    Weights that earlier stages masked stay zero. The same seed, threads and device give the same bytes.
+    Raises StageError, naming the update and the module, before an update with a loss or a gradient that is
+    not finite, and if training left every weight as it was.
+    """
+    device = chosen_device(context.compute)
+    trained = placed_copy(model, device)
+    seed = sub_seed(context.seed, "dropout")
+    with borrowed_threads(context.compute.threads), borrowed_generators(seed):
+        module = trained.training_module(on_device(context.example, device))
+        state = start(module, training, context)
+        zeroed = ZeroedWeights(module, trained.state)
+        update = Update(state, make_fabric(context.compute, device), loss, zeroed, training.clip_norm)
+        with context.reporter.progress(label, training.epochs * len(state.sampler)) as progress:
+            run_epochs(state, update, training, context, progress)
+    kept = load_kept(state, training)
+    result = returned(trained.with_trained(module))
+    require_changed(model.module, result.module)
+    return Fit(result, tuple(state.history), kept)
+
+
+def start(module: nn.Module, training: Training, context: Context) -> TrainState:
+    """Return the state before the first update."""
+    num_samples = len(context.data.split("train"))
+    sampler = EpochSampler(num_samples, context.batch_size, sub_seed(context.seed, "sampler"))
+    optimizer = make_optimizer(module, training)
+    schedule = make_schedule(optimizer, training, training.epochs * len(sampler))
+    return TrainState(module, optimizer, schedule, sampler)
+
+
+def run_epochs(
+    state: TrainState, update: Update, training: Training, context: Context, progress: Progress
+) -> None:
+    """Train until the epochs are done or validation has stopped improving; changes `state` in place."""
+    validation = context.data.split("validation")
+    while len(state.history) < training.epochs and not stopped_early(state, training):
+        set_mode(state.module, training=True)
+        train_loss, lr = run_epoch(state, update, context, progress)
+        set_mode(state.module, training=False)
+        require_finite_weights(state.module, f"after epoch {state.sampler.epoch}")
+        reached = evaluate(update.module, validation, context.task)
+        epoch = Epoch(state.sampler.epoch, lr, train_loss, reached.metric, reached.loss)
+        state.add(epoch, context.task.direction)
+        progress.advance(0, **{context.task.metric_name: reached.metric})
+
+
+def run_epoch(state: TrainState, update: Update, context: Context, progress: Progress) -> tuple[float, float]:
+    """Update on every batch that is left in the epoch; return their mean loss and the last learning rate."""
+    train = context.data.split("train")
+    device = next(state.module.parameters()).device
+    total, num_samples, lr = 0.0, 0, 0.0
+    for positions in state.sampler.rest_of_epoch():
+        lr = float(state.schedule.get_last_lr()[0])
+        where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
+        loss = update(to_device(train.batch(positions), device), where)
+        total += loss * len(positions)
+        num_samples += len(positions)
+        progress.advance(1, loss=loss)
+    return total / num_samples, lr
+
+
+def stopped_early(state: TrainState, training: Training) -> bool:
+    """Whether the patience of early stopping has run out."""
+    if training.early_stop is None or state.best is None:
+        return False
+    return len(state.history) - state.best.epoch.number >= training.early_stop.patience
+
+
+def set_mode(module: nn.Module, *, training: bool) -> None:
+    """Switch a module, or a captured graph, between training and inference, in place."""
+    if isinstance(module, GraphModule):
+        set_training(module, training)
+    else:
+        module.train(training)
+
+
+def load_kept(state: TrainState, training: Training) -> Epoch:
+    """Load the weights of the epoch to keep into the module, in place, and return that epoch."""
+    if training.keep == "last":
+        return state.history[-1]
+    assert state.best is not None
+    state.module.load_state_dict(state.best.tensors)
+    return state.best.epoch
+
+
+def placed_copy(model: Model, device: torch.device) -> Model:
+    """Return a copy on `device`, convolution weights with their channels last: they train faster that way.
+
+    This comes before any graph is captured, because a graph shares only what is not moved after it.
+    """
+    copy = model.copy()
+    arrange(copy.module.to(device), torch.channels_last)
+    return replace(copy, state={name: tensor.to(device) for name, tensor in copy.state.items()})
+
+
+def on_device(example: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return example inputs as training will see them."""
+    return {name: channels_last(tensor.to(device)) for name, tensor in example.items()}
+
+
+def returned(model: Model) -> Model:
+    """Return a trained model on the CPU, in inference mode and in torch's ordinary memory layout."""
+    arrange(model.module.eval().to("cpu"), torch.contiguous_format)
+    return replace(model, state={name: tensor.cpu() for name, tensor in model.state.items()})
+
+
+def require_changed(before: nn.Module, after: nn.Module) -> None:
+    """Raise StageError if no parameter differs."""
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    if all(torch.equal(old.cpu(), new) for old, new in pairs):
+        raise StageError("training left every weight as it was")

@@ -1,0 +1,90 @@
+"""Optimizers and learning-rate schedules of torch, by the names that recipes use."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn, optim
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from mcomp.training.config import SGD, AdamW, Constant, Cosine, OneCycle, Step, Training
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters in two groups: weights decay; biases, norms and scales do not.
+
+    What has at most one axis does not decay: shrinking a norm's gain only raises the learning rate of the
+    weights in front of it (Zhang et al. 2019, arXiv:1810.12281; He et al. 2019, arXiv:1812.01187).
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trainable if parameter.ndim > 1]
+    others = [parameter for parameter in trainable if parameter.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def sgd(module: nn.Module, config: SGD) -> Optimizer:
+    """Return torch's SGD for a module."""
+    groups = parameter_groups(module, config.weight_decay)
+    nesterov = config.nesterov and config.momentum > 0
+    return optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov)
+
+
+def adamw(module: nn.Module, config: AdamW) -> Optimizer:
+    """Return torch's AdamW for a module."""
+    groups = parameter_groups(module, config.weight_decay)
+    return optim.AdamW(groups, config.lr, config.betas)
+
+
+def constant(optimizer: Optimizer, config: Constant, num_steps: int) -> LRScheduler:
+    """Keep the learning rate."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
+def cosine(optimizer: Optimizer, config: Cosine, num_steps: int) -> LRScheduler:
+    """Rise linearly over the warm-up, then fall along half a cosine (Loshchilov 2017, arXiv:1608.03983)."""
+    warmup_steps = round(config.warmup * num_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+        return config.final + (1 - config.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def one_cycle(optimizer: Optimizer, config: OneCycle, num_steps: int) -> LRScheduler:
+    """Rise to the learning rate and fall to nearly zero, momentum the other way round."""
+    total = max(2, num_steps)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    # torch divides by the length of the rise, which is warmup * total - 1 steps.
+    return OneCycleLR(optimizer, highest, total, pct_start=max(config.warmup, 2 / total))
+
+
+def step(optimizer: Optimizer, config: Step, num_steps: int) -> LRScheduler:
+    """Multiply the learning rate by `gamma` at each milestone."""
+    milestones = sorted(round(share * num_steps) for share in config.milestones)
+    return LambdaLR(optimizer, lambda step: config.gamma ** bisect.bisect_right(milestones, step))
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {"sgd": sgd, "adamw": adamw}
+SCHEDULES: dict[str, Callable[[Optimizer, Any, int], LRScheduler]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "step": step,
+}
+
+
+def make_optimizer(module: nn.Module, training: Training) -> Optimizer:
+    """Return the optimizer that a recipe asks for."""
+    return OPTIMIZERS[training.optimizer.type](module, training.optimizer)
+
+
+def make_schedule(optimizer: Optimizer, training: Training, num_steps: int) -> LRScheduler:
+    """Return the schedule that a recipe asks for, over `num_steps` updates in all."""
+    return SCHEDULES[training.schedule.type](optimizer, training.schedule, num_steps)
