@@ -98,6 +98,15 @@ class Artifact:
             raise CorruptArtifact(f"{path} {wrong}; it was set aside: run again to make it anew")
         return path
 
+    def verified(self, folder: str) -> Path:
+        """Return the path of a folder in the artifact, every file below it hashed. Raises CorruptArtifact."""
+        names = [name for name in self.names() if name.startswith(f"{folder}/")]
+        if not names:
+            raise StoreError(f"{self.folder} has no folder {folder}; it holds {', '.join(self.names())}")
+        for name in names:
+            self.file(name)
+        return self.folder / folder
+
     def misfit(self, path: Path, entry: FileEntry) -> str:
         """Return what is wrong with a file, or ""."""
         with explained("read", path):

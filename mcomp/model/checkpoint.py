@@ -1,0 +1,215 @@
+"""A model on disk: `model.json` (how it was built and changed) and `weights.safetensors`. No pickle.
+
+Loading builds the architecture, replays the edits in order and fills the tensors. Equal models give equal
+bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mcomp import plugins
+from mcomp.config import Config
+from mcomp.errors import CheckpointError, PluginError
+from mcomp.fingerprint import canonical
+from mcomp.model.edits import Edit, State
+from mcomp.model.fit import both_real, fill, require_fit, same_dtype, tensors_of
+from mcomp.model.model import Model
+from mcomp.model.spec import ModelConfig
+from mcomp.model.weights import read_tensors, without_wrappers
+
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+STATE_PREFIX = "state:"  # no parameter has a colon in its name
+MODEL_LIMIT_BYTES = 256 * 2**20  # kept indices of a wide model are many numbers
+
+
+class SavedSpec(Config):
+    """The architecture by name, the version that was built, and its arguments."""
+
+    type: str
+    version: str
+    arguments: dict[str, Any]
+
+
+class SavedModel(Config):
+    """The content of `model.json`.
+
+    `tied`: names whose tensor is stored under another name. `import`: the modules of the
+    architecture and the edits that are no entry points; they are named to the person, never imported.
+    """
+
+    format: Literal[1] = 1
+    spec: SavedSpec
+    edits: tuple[dict[str, Any], ...] = ()
+    tied: dict[str, str] = {}
+    imported: tuple[str, ...] = Field(default=(), alias="import")
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a model into `folder`, which is made if it is missing."""
+    arguments = model.spec.spec()
+    kind = arguments.pop("type")
+    module_tensors, tied = untied(model.module.state_dict())
+    state = {STATE_PREFIX + name: tensor for name, tensor in model.state.items()}
+    saved = SavedModel(
+        spec=SavedSpec(type=kind, version=model.spec.version, arguments=arguments),
+        edits=tuple(edit.model_dump(mode="json") for edit in model.edits),
+        tied=tied,
+        **{"import": own_modules(model)},
+    )
+    stored = {name: stored_copy(tensor) for name, tensor in {**module_tensors, **state}.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without metadata: two or more keys of it come out in another order in each process (safetensors#584).
+    (folder / WEIGHTS).write_bytes(save(stored))
+    (folder / MODEL).write_bytes(canonical(saved.model_dump(mode="json", by_alias=True)) + b"\n")
+
+
+def own_modules(model: Model) -> tuple[str, ...]:
+    """Return the modules of the model's architecture and edits that no installed distribution announces."""
+    parts = [
+        ("mcomp.models", model.spec.type, model.spec),
+        *(("mcomp.edits", e.kind, e) for e in model.edits),
+    ]
+    own = {type(part).__module__ for group, name, part in parts if not entry_points(group=group, name=name)}
+    return tuple(sorted(own))
+
+
+def stored_copy(tensor: Tensor) -> Tensor:
+    """Return a copy that owns its memory: contiguous, on the CPU."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return each tensor once, and for the names left out the name under which theirs is."""
+    first: dict[Any, str] = {}
+    tied = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else name
+        if first.setdefault(place, name) != name:
+            tied[name] = first[place]
+    return {name: tensor for name, tensor in tensors.items() if name not in tied}, tied
+
+
+def load_model(folder: Path) -> Model:
+    """Return the model that `save_model` wrote; torch's random state is left as it was.
+
+    Raises CheckpointError if a file is broken, or an architecture or edit is not installed as it was.
+    """
+    saved = read_saved(folder)
+    spec = saved_spec(saved, folder)
+    edits = tuple(saved_edit(edit, saved, folder) for edit in saved.edits)
+    with torch.random.fork_rng(devices=[]):
+        # Any fixed start: every number is overwritten. Not torch.manual_seed, which reseeds the GPUs too.
+        torch.default_generator.manual_seed(0)
+        module = spec.build()
+        state = replayed(edits, module, folder)
+    tensors, kept_state = read_weights(folder, saved)
+    require_fit(
+        state, {name: kept_state[name] for name in state if name in kept_state}, str(folder), same_dtype
+    )
+    fill(module, tensors, str(folder), same_dtype)
+    return Model(module, spec, edits, {**state, **kept_state})
+
+
+def read_saved(folder: Path) -> SavedModel:
+    """Return the content of `model.json`."""
+    path = folder / MODEL
+    try:
+        if path.stat().st_size > MODEL_LIMIT_BYTES:
+            raise CheckpointError(f"{path} is larger than any model needs")
+        return SavedModel.model_validate(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is broken, or was written by another version of mcomp") from error
+
+
+def saved_spec(saved: SavedModel, folder: Path) -> ModelConfig:
+    """Return the architecture's configuration."""
+    kind = cast(type[ModelConfig], plugin("models", saved.spec.type, saved, folder))
+    if kind.version != saved.spec.version:
+        raise CheckpointError(
+            f"{folder} was built by version {saved.spec.version} of {saved.spec.type}; "
+            f"version {kind.version} is installed, which builds other models"
+        )
+    try:
+        return kind.model_validate({"type": saved.spec.type, **saved.spec.arguments})
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{folder / MODEL}: {saved.spec.type} refuses its arguments: {error}"
+        ) from error
+
+
+def saved_edit(edit: dict[str, Any], saved: SavedModel, folder: Path) -> Edit:
+    """Return one edit."""
+    kind = cast(type[Edit], plugin("edits", str(edit.get("kind")), saved, folder))
+    try:
+        return kind.model_validate(edit)
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / MODEL}: edit {edit.get('kind')} is broken: {error}") from error
+
+
+def plugin(group: str, name: str, saved: SavedModel, folder: Path) -> type:
+    """Return the class behind a name. Raises PluginError with what the person can do if there is none."""
+    try:
+        found: type = plugins.load(group, name)
+    except PluginError as error:
+        flags = "".join(f"; add --import {module}" for module in saved.imported)
+        raise PluginError(f"{folder} cannot be loaded: {error}{flags}") from error
+    return found
+
+
+def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
+    """Apply the edits to a freshly built module, in place, and return their own tensors."""
+    state: State = {}
+    for number, edit in enumerate(edits, start=1):
+        try:
+            edit.apply(module, state)
+        except (ValueError, AttributeError) as error:
+            raise CheckpointError(f"{folder}: edit {number} ({edit.kind}) does not fit: {error}") from error
+    return state
+
+
+def read_weights(folder: Path, saved: SavedModel) -> tuple[dict[str, Tensor], State]:
+    """Return the module's tensors by name, tied ones under each of theirs, and the edits' tensors."""
+    stored = read_tensors(folder / WEIGHTS)
+    state = {
+        name.removeprefix(STATE_PREFIX): tensor
+        for name, tensor in stored.items()
+        if name.startswith(STATE_PREFIX)
+    }
+    tensors = {name: tensor for name, tensor in stored.items() if not name.startswith(STATE_PREFIX)}
+    tensors |= {name: tensors[source] for name, source in saved.tied.items() if source in tensors}
+    return tensors, state
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module`, in place, from a checkpoint of somebody else, or from a folder that `save_model` wrote.
+
+    Known: .safetensors, and .pt or .pth with a state dict at the top or below `state_dict`, `model` and the
+    like; prefixes of wrappers (`module.`) are dropped. Raises CheckpointError if the file is missing, truncated,
+    unsafe, does not fit, or holds numbers that are not finite; the module is left as it was.
+    """
+    tensors = folder_tensors(path) if path.is_dir() else read_tensors(path)
+    fill(module, without_wrappers(tensors, tensors_of(module)), str(path), both_real)
+
+
+def folder_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a saved model that was not changed since it was built."""
+    saved = read_saved(folder)
+    if saved.edits:
+        kinds = ", ".join(str(edit.get("kind")) for edit in saved.edits)
+        raise CheckpointError(
+            f"{folder} was changed since it was built ({kinds}), which weights alone do not carry; "
+            "start from its recipe: {recipe: ...}"
+        )
+    return read_weights(folder, saved)[0]
