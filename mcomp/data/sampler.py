@@ -1,4 +1,4 @@
-"""Which samples make which batch: shuffled anew each epoch for training, in a fixed order for evaluation."""
+"""Which samples make which batch of training: shuffled anew each epoch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import torch
 from torch import Tensor
 
 from mcomp.fingerprint import sub_seed
-
-
-def batches_in_order(num_samples: int, batch_size: int) -> tuple[Tensor, ...]:
-    """Return the positions 0 .. num_samples - 1 cut into batches."""
-    return torch.split(torch.arange(num_samples), batch_size)
 
 
 class EpochSampler:

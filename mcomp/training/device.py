@@ -28,6 +28,11 @@ def chosen_device(compute: Compute) -> torch.device:
     return torch.device(name)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's parameters are."""
+    return next(module.parameters()).device
+
+
 def make_fabric(compute: Compute, device: torch.device) -> Fabric:
     """Return Lightning Fabric for one device."""
     from lightning_fabric import Fabric  # takes two seconds to import

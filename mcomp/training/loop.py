@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from mcomp.data.sampler import EpochSampler
 from mcomp.errors import StageError
 from mcomp.fingerprint import sub_seed
-from mcomp.model.graph import set_training
+from mcomp.measure.accuracy import evaluate
 from mcomp.model.model import Model
 from mcomp.stage import Context, Progress
 from mcomp.training.config import Training
@@ -24,10 +23,10 @@ from mcomp.training.device import (
     borrowed_threads,
     channels_last,
     chosen_device,
+    device_of,
     make_fabric,
     to_device,
 )
-from mcomp.training.evaluate import evaluate
 from mcomp.training.nonfinite import require_finite_weights
 from mcomp.training.optimizers import make_optimizer, make_schedule
 from mcomp.training.state import Epoch, TrainState
@@ -87,31 +86,25 @@ def run_epochs(
     state: TrainState, update: Update, training: Training, context: Context, progress: Progress
 ) -> None:
     """Train until the epochs are done or validation has stopped improving; changes `state` in place."""
-    validation = context.data.split("validation")
+    validation, device = context.data.split("validation"), device_of(state.module)
     while len(state.history) < training.epochs and not stopped_early(state, training):
-        set_mode(state.module, training=True)
-        train_loss, lr = run_epoch(state, update, context, progress)
-        set_mode(state.module, training=False)
+        run_epoch(state, update, context, progress)
         require_finite_weights(state.module, f"after epoch {state.sampler.epoch}")
-        reached = evaluate(update.module, validation, context.task)
-        epoch = Epoch(state.sampler.epoch, lr, train_loss, reached.metric, reached.loss)
-        state.add(epoch, context.task.direction)
-        progress.advance(0, **{context.task.metric_name: reached.metric})
+        reached = evaluate(update.module, validation, context.task, device=device)
+        state.end_epoch(reached.metric, reached.loss, context.task.direction)
 
 
-def run_epoch(state: TrainState, update: Update, context: Context, progress: Progress) -> tuple[float, float]:
-    """Update on every batch that is left in the epoch; return their mean loss and the last learning rate."""
+def run_epoch(state: TrainState, update: Update, context: Context, progress: Progress) -> None:
+    """Update on every batch that is left in the epoch."""
     train = context.data.split("train")
-    device = next(state.module.parameters()).device
-    total, num_samples, lr = 0.0, 0, 0.0
+    device = device_of(state.module)
+    state.module.train()
+    reached = {context.task.metric_name: state.history[-1].metric} if state.history else {}
     for positions in state.sampler.rest_of_epoch():
-        lr = float(state.schedule.get_last_lr()[0])
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
         loss = update(to_device(train.batch(positions), device), where)
-        total += loss * len(positions)
-        num_samples += len(positions)
-        progress.advance(1, loss=loss)
-    return total / num_samples, lr
+        state.loss_sum += loss * len(positions)
+        progress.advance(1, loss=loss, **reached)
 
 
 def stopped_early(state: TrainState, training: Training) -> bool:
@@ -119,14 +112,6 @@ def stopped_early(state: TrainState, training: Training) -> bool:
     if training.early_stop is None or state.best is None:
         return False
     return len(state.history) - state.best.epoch.number >= training.early_stop.patience
-
-
-def set_mode(module: nn.Module, *, training: bool) -> None:
-    """Switch a module, or a captured graph, between training and inference, in place."""
-    if isinstance(module, GraphModule):
-        set_training(module, training)
-    else:
-        module.train(training)
 
 
 def load_kept(state: TrainState, training: Training) -> Epoch:

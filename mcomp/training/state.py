@@ -15,7 +15,7 @@ from mcomp.data.sampler import EpochSampler
 class Epoch:
     """One line of a training's history.
 
-    `lr` is the rate of its last update; `metric` and `validation_loss` are of the validation split.
+    `lr` is the learning rate at its end; `metric` and `validation_loss` are of the validation split.
     """
 
     number: int
@@ -37,19 +37,25 @@ class Best:
 class TrainState:
     """Everything that changes while training; all of it is tensors and numbers.
 
-    `module` is what is trained: the model's own, or a captured graph that shares its parameters.
+    `module` is what is trained: the model's own, or a captured graph that shares its parameters. `loss_sum`
+    is the sum over the samples seen in this epoch.
     """
 
     module: nn.Module
     optimizer: Optimizer
     schedule: LRScheduler
     sampler: EpochSampler
+    loss_sum: float = 0.0
     history: list[Epoch] = field(default_factory=list)
     best: Best | None = None
 
-    def add(self, epoch: Epoch, direction: str) -> None:
+    def end_epoch(self, metric: float, validation_loss: float, direction: str) -> None:
         """Note an epoch; copy its weights if it is the best on validation, by the metric, then the loss."""
+        lr = float(self.schedule.get_last_lr()[0])
+        train_loss = self.loss_sum / self.sampler.num_samples
+        epoch = Epoch(self.sampler.epoch, lr, train_loss, metric, validation_loss)
         self.history.append(epoch)
+        self.loss_sum = 0.0
         if self.best is None or merit(epoch, direction) > merit(self.best.epoch, direction):
             tensors = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
             self.best = Best(epoch, tensors)

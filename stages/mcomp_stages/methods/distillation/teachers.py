@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch, Split
-from mcomp.data.sampler import batches_in_order
+from mcomp.measure.accuracy import batches
 from mcomp.training.device import to_device
-from mcomp.training.evaluate import EVALUATION_BATCH
 
+BATCH_SIZE = 256
 Teachers = Callable[[Batch], Tensor]
 """The teachers' outputs for a batch, (T, N, C)."""
 
@@ -24,12 +24,9 @@ def teachers_on(split: Split, modules: Sequence[nn.Module], device: torch.device
     """
     if split.augmented:
         return lambda batch: outputs(modules, batch)
-    batches = [
-        to_device(split.batch(positions), device)
-        for positions in batches_in_order(len(split), EVALUATION_BATCH)
-    ]
-    outputs_TSC = torch.cat([outputs(modules, batch) for batch in batches], dim=1)
-    indices_S = torch.cat([batch.indices for batch in batches])
+    seen = [to_device(batch, device) for batch in batches(split, BATCH_SIZE)]
+    outputs_TSC = torch.cat([outputs(modules, batch) for batch in seen], dim=1)
+    indices_S = torch.cat([batch.indices for batch in seen])
     rows = torch.full((int(indices_S.max()) + 1,), -1)
     rows[indices_S] = torch.arange(len(indices_S))
     return lambda batch: outputs_TSC[:, rows[batch.indices].to(device)]
