@@ -1,0 +1,68 @@
+"""What a ledger comes to: the file that counts, the differences between steps, the requirements in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcomp.report.text import NONE, count, metric, milliseconds, ratio, size
+from mcomp.store.ledger import Ledger, Requirement, Row, Served
+
+FIGURES: dict[str, Callable[[float | None], str]] = {
+    "accuracy": metric,
+    "accuracy_drop": metric,
+    "speedup": ratio,
+    "latency_ms": milliseconds,
+    "size_ratio": ratio,
+    "size_bytes": size,
+}
+
+
+def final(ledger: Ledger) -> Served | None:
+    """Return the file that a run ends with, if it got that far."""
+    return next((row.served for row in reversed(ledger.rows) if row.served), None)
+
+
+def better_by(ledger: Ledger, row: Row) -> float | None:
+    """Return how much better the validation metric of a step is than that of the first; negative if worse."""
+    first = next(
+        (each.figures.validation for each in ledger.rows if each.figures.validation is not None), None
+    )
+    if first is None or row.figures.validation is None:
+        return None
+    difference = row.figures.validation - first
+    return difference if ledger.direction == "higher" else -difference
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A requirement in words: `speedup at batch 1`, `at least 10.0×`, `10.9×`, `met`."""
+
+    what: str
+    bound: str
+    value: str
+    met: bool
+
+
+def verdict(requirement: Requirement, metric_name: str) -> Verdict:
+    """Return a requirement in words; `accuracy` is called by the name of the task's metric."""
+    show = FIGURES.get(requirement.what, metric)
+    what = requirement.what.replace("accuracy", metric_name).replace("_", " ").removesuffix(" ms")
+    if requirement.batch_size is not None:
+        what += f" at batch {requirement.batch_size}"
+    bounds = (("at least", requirement.min), ("at most", requirement.max))
+    bound = ", ".join(f"{words} {show(limit)}" for words, limit in bounds if limit is not None)
+    return Verdict(f"{what} ({requirement.stage})", bound, show(requirement.value), requirement.met)
+
+
+def layers_in_int8(served: Served) -> str:
+    """Return how many layers run in integers, of how many."""
+    if served.census is None:
+        return NONE
+    return f"{count(served.census.int8)} of {count(served.census.int8 + served.census.float)}"
+
+
+def batch_sizes(ledger: Ledger) -> tuple[int, ...]:
+    """Return the batch sizes that anything was timed at, in order."""
+    files = [ledger.baseline, *(row.served for row in ledger.rows)]
+    return tuple(sorted({batch_size for served in files if served for batch_size in served.latency}))

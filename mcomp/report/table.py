@@ -1,0 +1,192 @@
+"""A ledger on a terminal of any width and any encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from mcomp.report import text
+from mcomp.report.jobs import Job, jobs
+from mcomp.report.summary import Verdict, batch_sizes, better_by, final, layers_in_int8, verdict
+from mcomp.report.text import clean
+from mcomp.store.ledger import Ledger, Row, Served
+
+Line = TypeVar("Line")
+Cell = Callable[[Line], str | Text]
+
+# One character each, so that columns stay aligned.
+PLAIN = str.maketrans(
+    {"×": "x", "✓": "+", "✗": "!", "–": "-", "−": "-", "±": "~", "…": ".", "·": "-", "�": "?"}
+)
+STATUS = {"done": "green", "require not met": "yellow", "failed": "red", "interrupted": "yellow"}
+
+
+@dataclass(frozen=True)
+class Column(Generic[Line]):
+    """One column; it is left out on terminals narrower than `from_width`."""
+
+    title: str
+    cell: Cell[Line]
+    from_width: int = 0
+    right: bool = True
+
+
+@dataclass(frozen=True)
+class Lines(Generic[Line]):
+    """Lines of equal columns, as many of them as the terminal has room for."""
+
+    columns: Sequence[Column[Line]]
+    lines: Iterable[Line]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = [column for column in self.columns if column.from_width <= options.max_width]
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in shown:
+            table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
+        for line in self.lines:
+            table.add_row(*(as_text(column.cell(line)) for column in shown))
+        yield table
+
+
+@dataclass(frozen=True)
+class Encodable:
+    """A renderable in what the terminal's encoding has: `×` becomes `x` where there is no Unicode."""
+
+    content: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.content, options):
+            if options.ascii_only:
+                plain = segment.text.translate(PLAIN).encode(options.encoding, "replace")
+                yield Segment(plain.decode(options.encoding), segment.style, segment.control)
+            else:
+                yield segment
+
+
+def ledger_table(ledger: Ledger) -> RenderableType:
+    """Return the report of a run: its steps, its files beside the baseline's, and its requirements."""
+    parts: list[RenderableType] = [headline(ledger)]
+    if ledger.rows:
+        parts += [Text(), Lines(step_columns(ledger), ledger.rows)]
+    files = served_files(ledger)
+    if files:
+        parts += [Text(), Lines(file_columns(ledger), files)]
+    served = final(ledger)
+    causes = served.slower_because if served else ()
+    parts += [Text(f"slower: {clean(cause)}", style="yellow") for cause in causes]
+    if ledger.require:
+        lines = [verdict(requirement, clean(ledger.metric)) for requirement in ledger.require]
+        parts += [Text(), Lines(VERDICT_COLUMNS, lines)]
+    return Encodable(Group(*parts))
+
+
+def sweep_table(ledgers: Sequence[Ledger]) -> RenderableType:
+    """Return one line for each job of a sweep; those on the front of metric and latency are marked."""
+    sizes = sorted({size for ledger in ledgers for size in batch_sizes(ledger)})
+    name = clean(ledgers[0].metric) if ledgers else "metric"
+    note = Text("✓ no other job is better in both metric and latency", style="dim")
+    return Encodable(Group(Lines(job_columns(name, sizes), jobs(ledgers)), note))
+
+
+def headline(ledger: Ledger) -> Text:
+    """Return name, status, run and the overrides."""
+    line = Text.assemble((clean(ledger.recipe), "bold"), "  ", (ledger.status, STATUS[ledger.status]))
+    line.append(f"  {clean(ledger.run)}", style="dim")
+    for override in ledger.overrides:
+        line.append(f"\n  {clean(override)}", style="dim")
+    return line
+
+
+def step_columns(ledger: Ledger) -> list[Column[Row]]:
+    """Return what is shown of a step, on validation and of the model's own files."""
+    return [
+        Column("step", step_name, right=False),
+        Column("time", spent),
+        Column(f"validation {clean(ledger.metric)}", lambda row: text.metric(row.figures.validation)),
+        Column("change", lambda row: text.change(better_by(ledger, row)), from_width=60),
+        Column("parameters", lambda row: text.count(row.figures.parameters), from_width=84),
+        Column("MACs", lambda row: text.count(row.figures.macs), from_width=72),
+        Column("bytes", lambda row: text.size(row.figures.size_bytes), from_width=48),
+    ]
+
+
+def file_columns(ledger: Ledger) -> list[Column[Served]]:
+    """Return what is shown of an exported file, on test and in its runtime."""
+    columns: list[Column[Served]] = [
+        Column("file", lambda served: clean(served.file), right=False),
+        Column(f"test {clean(ledger.metric)}", lambda served: text.metric(served.test)),
+        Column("bytes", lambda served: text.size(served.size_bytes), from_width=48),
+        Column("smaller", lambda served: text.ratio(served.size_ratio)),
+    ]
+    columns += [timing(size) for size in batch_sizes(ledger)]
+    return [*columns, Column("INT8 layers", layers_in_int8, from_width=100)]
+
+
+def timing(batch_size: int) -> Column[Served]:
+    """Return the latency at a batch size and how many times faster than the baseline that is."""
+
+    def measured(served: Served) -> str:
+        known = served.latency.get(batch_size)
+        shown = text.milliseconds(known.median_ms if known else None)
+        faster = served.speedup.get(batch_size)
+        return shown if faster is None else f"{shown} {text.ratio(faster):>5}"
+
+    return Column(f"batch {batch_size}", measured)
+
+
+def job_columns(metric: str, sizes: Sequence[int]) -> list[Column[Job]]:
+    """Return what is shown of a job of a sweep."""
+    columns: list[Column[Job]] = [
+        Column("", lambda job: "✓" if job.on_front else " ", right=False),
+        Column("job", lambda job: clean(" ".join(job.overrides) or job.run), right=False),
+        Column("status", lambda job: Text(job.status, style=STATUS[job.status]), from_width=60, right=False),
+        Column(f"test {metric}", of_file(lambda served: text.metric(served.test))),
+        Column("bytes", of_file(lambda served: text.size(served.size_bytes)), from_width=72),
+        Column("smaller", of_file(lambda served: text.ratio(served.size_ratio)), from_width=84),
+    ]
+    return columns + [Column(each.title, of_file(each.cell)) for each in map(timing, sizes)]
+
+
+def of_file(cell: Cell[Served]) -> Cell[Job]:
+    """Return the cell of the file that a job ended with; a dash where there is none."""
+    return lambda job: cell(job.served) if job.served else text.NONE
+
+
+VERDICT_COLUMNS: tuple[Column[Verdict], ...] = (
+    Column("", lambda verdict: Text("✓", "green") if verdict.met else Text("✗", "red"), right=False),
+    Column("require", lambda verdict: clean(verdict.what), right=False),
+    Column("bound", lambda verdict: verdict.bound, right=False),
+    Column("reached", lambda verdict: verdict.value),
+    Column("", lambda verdict: "met" if verdict.met else Text("missed", "red"), right=False),
+)
+
+
+def step_name(row: Row) -> Text:
+    """Return recipe and stage, with the error under it if the step failed."""
+    name = Text.assemble((f"{clean(row.recipe)}/", "dim"), clean(row.stage))
+    return name.append(f"\n{clean(row.error)}", style="red") if row.error else name
+
+
+def spent(row: Row) -> Text:
+    """Return the time a step took, dim if that was in an earlier run."""
+    if row.status == "failed":
+        return Text("failed", style="red")
+    shown = text.seconds(row.seconds)
+    return Text(f"hit ({shown})", style="dim") if row.status == "hit" else Text(shown)
+
+
+def served_files(ledger: Ledger) -> list[Served]:
+    """Return the baseline's file and then those of the run."""
+    files = [ledger.baseline, *(row.served for row in ledger.rows)]
+    return [served for served in files if served is not None]
+
+
+def as_text(cell: str | Text) -> Text:
+    """Return a cell that rich does not read markup in."""
+    return cell if isinstance(cell, Text) else Text(cell)

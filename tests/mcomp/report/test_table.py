@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from mcomp.report.table import ledger_table, sweep_table
+from mcomp.store.ledger import Ledger
+from tests.mcomp.report import ledgers
+
+
+def printed(content: RenderableType, width: int = 120, encoding: str = "utf-8", **options) -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    Console(file=file, width=width, **options).print(content)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def line_of(shown: str, start: str) -> str:
+    (line,) = (line for line in shown.splitlines() if line.startswith(start))
+    return line
+
+
+def test_a_step_shows_its_time_metric_change_and_cost() -> None:
+    line = line_of(printed(ledger_table(ledgers.main_job())), "resnet_int8/prune")
+    assert " ".join(line.split()) == "resnet_int8/prune 18 s 0.9900 −0.0033 566 k 19.5 M 2.26 MB"
+    assert "hit (58 s)" in line_of(printed(ledger_table(ledgers.main_job())), "resnet_teacher/train")
+
+
+def test_a_change_is_positive_where_the_step_is_better_whatever_the_direction() -> None:
+    shown = printed(ledger_table(ledgers.main_job(direction="lower")))
+    assert "+0.0033" in line_of(shown, "resnet_int8/prune")
+
+
+def test_a_file_stands_beside_the_baseline_with_its_ratios() -> None:
+    shown = printed(ledger_table(ledgers.main_job()))
+    wanted = "resnet_int8.onnx 0.9900 622 kB 27.8× 0.361 ms 10.9× 4.21 ms 14.6× 22 of 22"
+    assert " ".join(line_of(shown, "resnet_int8.onnx").split()) == wanted
+    assert "0 of 22" in line_of(shown, "resnet_teacher.onnx")
+
+
+def test_requirements_show_bound_figure_and_verdict() -> None:
+    shown = printed(ledger_table(ledgers.main_job()))
+    assert "✓  speedup at batch 16 (export)  at least 14.0×    14.6×  met" in shown
+    missed = printed(ledger_table(ledgers.missed()))
+    assert "✗  speedup at batch 1 (export)  at least 10.0×    0.84×  missed" in missed
+    assert "slower: 2 of 22 layers stayed in float (fc, layer1.0.conv1)" in missed
+
+
+def test_a_failed_step_shows_its_error() -> None:
+    shown = printed(ledger_table(ledgers.failed()))
+    assert "cannot shrink" in shown
+    assert "failed" in line_of(shown, "resnet_int8/prune")
+
+
+def test_a_run_without_steps_has_a_table() -> None:
+    assert "interrupted" in printed(ledger_table(ledgers.empty()))
+
+
+@pytest.mark.parametrize("width", [30, 44, 60, 80, 100])
+@pytest.mark.parametrize("make", [ledgers.main_job, ledgers.hostile])
+def test_no_line_is_wider_than_the_terminal(make, width: int) -> None:
+    shown = printed(ledger_table(make()), width)
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_narrow_terminal_still_shows_metric_size_and_speed() -> None:
+    shown = printed(ledger_table(ledgers.main_job()), 44)
+    assert all(figure in shown for figure in ("0.9900", "27.8×", "10.9×", "14.6×"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_unicode_gets_plain_characters(encoding: str) -> None:
+    shown = printed(ledger_table(ledgers.hostile()), encoding=encoding)
+    assert "27.8x" in shown
+    assert line_of(shown, "+  size ratio").endswith("met")
+
+
+def test_no_color_is_respected(monkeypatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in printed(ledger_table(ledgers.missed()), force_terminal=True)
+
+
+def test_hostile_names_are_shown_as_they_are_and_steer_nothing() -> None:
+    shown = printed(ledger_table(ledgers.hostile()), 4000)
+    assert "<script>alert(1)</script>[bold red]x[/]�[31m�" in shown
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+def test_a_sweep_has_a_line_for_each_job_and_marks_the_front() -> None:
+    shown = printed(sweep_table(ledgers.sweep()))
+    assert line_of(shown, "✓  stages.prune.target.macs=0.4").split()[2:4] == ["done", "0.9840"]
+    assert "failed" in line_of(shown, "   stages.prune.target.macs=0.1")
+
+
+def test_a_sweep_without_jobs_has_a_table() -> None:
+    assert "job" in printed(sweep_table([]))
+
+
+def test_a_job_that_another_beats_in_both_is_not_on_the_front() -> None:
+    slow = ledgers.exported(test=0.95, latency={1: ledgers.latency(0.5)})
+    beaten: Ledger = ledgers.with_last(ledgers.main_job(overrides=("a=1",)), served=slow)
+    shown = printed(sweep_table([beaten, ledgers.main_job(overrides=("a=2",))]))
+    assert line_of(shown, "   a=1")
+    assert line_of(shown, "✓  a=2")
