@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from mcomp_stages.tasks.classification import ClassificationConfig
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch
@@ -16,9 +17,9 @@ from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.schema import Compute, RecipeRef
 from mcomp.stage import Context
-from mcomp_stages.tasks.classification import ClassificationConfig
 
 NUM_CLASSES = 3
+ONE_THREAD = Compute(threads=1)
 
 
 class SmallConvNet(nn.Module):
@@ -94,7 +95,7 @@ def make_context(
     *,
     seed: int = 0,
     batch_size: int = 16,
-    compute: Compute = Compute(threads=1),
+    compute: Compute = ONE_THREAD,
     models: Mapping[RecipeRef, Model] | None = None,
 ) -> Context:
     data = data or small_data()
