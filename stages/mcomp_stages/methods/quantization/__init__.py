@@ -1,1 +1,1 @@
-"""Quantizers in the captured graph: where they stand, how they learn their range, how they become integers."""
+"""Quantizers in the captured graph: where they stand, how they learn ranges, how they become integers."""

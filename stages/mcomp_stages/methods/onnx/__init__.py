@@ -1,0 +1,1 @@
+"""Writing ONNX files: how graphs become ONNX operators, and what the file keeps."""

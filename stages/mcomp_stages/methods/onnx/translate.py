@@ -1,0 +1,33 @@
+"""How the operators of `mcomp` become ONNX operators: one to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnxscript import opset21 as op
+
+import mcomp_stages.methods.quantization.operators  # noqa: F401  registers torch.ops.mcomp
+
+
+def quantize_linear(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
+    """ONNX QuantizeLinear; its output type is that of the zero point."""
+    return op.QuantizeLinear(x, scale, zero_point, axis=axis)
+
+
+def dequantize_linear(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
+    """ONNX DequantizeLinear."""
+    return op.DequantizeLinear(x, scale, zero_point, axis=axis)
+
+
+def global_average_pool(x: Any) -> Any:
+    """ONNX GlobalAveragePool."""
+    return op.GlobalAveragePool(x)
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.mcomp.quantize_linear.default: quantize_linear,
+    torch.ops.mcomp.dequantize_linear.default: dequantize_linear,
+    torch.ops.mcomp.global_average_pool.default: global_average_pool,
+}

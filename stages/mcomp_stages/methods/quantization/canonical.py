@@ -1,0 +1,78 @@
+"""One form for what PyTorch can write in several ways, so that placement and export meet each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+
+from mcomp.model.graph import rewrite
+
+aten = torch.ops.aten
+
+DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default)
+
+
+def canonical_pooling(graph_module: GraphModule) -> None:
+    """Write every mean over the two spatial axes as `mean.dim(x, [2, 3], keepdim=True)`, in place.
+
+    Global pooling comes as `adaptive_avg_pool2d(1)` or as `mean((2, 3))`; behind one that drops
+    the axes follows a flatten.
+    """
+    rewrite(graph_module, pool_as_mean)
+
+
+def pool_as_mean(node: Node) -> None:
+    if node.target is aten.adaptive_avg_pool2d.default and node.args[1] in ([1], [1, 1]):
+        replace(node, call_before(node, aten.mean.dim, node.args[0], [2, 3], True))
+    elif averages_spatial_axes(node) and not is_global_pool(node):
+        keeps = len(node.args) > 2 and node.args[2]
+        pool = call_before(node, aten.mean.dim, node.args[0], [2, 3], True)
+        replace(node, pool if keeps else call_before(node, aten.flatten.using_ints, pool, 1))
+
+
+def averages_spatial_axes(node: Node) -> bool:
+    """Whether a call is a mean over the last two axes of an image batch."""
+    if node.target is not aten.mean.dim or node.kwargs.get("dtype") is not None:
+        return False
+    image, axes = node.args[:2]
+    is_image = isinstance(image, Node) and image.meta["val"].ndim == 4
+    return is_image and isinstance(axes, list) and sorted(int(axis) % 4 for axis in axes) == [2, 3]
+
+
+def is_global_pool(node: Node) -> bool:
+    """Whether a call is global pooling in the canonical form."""
+    return node.target is aten.mean.dim and node.args[1:] == ([2, 3], True)
+
+
+def lower_pooling(graph: Graph) -> None:
+    """Turn global pooling into the operator that has an ONNX twin, in place; it does not train."""
+    for node in graph.nodes:
+        if is_global_pool(node):
+            node.target, node.args = torch.ops.mcomp.global_average_pool.default, node.args[:1]
+
+
+def call_before(node: Node, target: Callable[..., Any], *args: Any) -> Node:
+    """Return a new call in front of `node` that stands for it: same module path, its own value."""
+    with node.graph.inserting_before(node):
+        call = node.graph.call_function(target, args)
+    values = [argument.meta["val"] if isinstance(argument, Node) else argument for argument in args]
+    call.meta = {**node.meta, "val": target(*values)}
+    return call
+
+
+def replace(node: Node, other: Node) -> None:
+    """Let `other` stand for `node` everywhere, and erase `node`."""
+    node.replace_all_uses_with(other)
+    node.graph.erase_node(node)
+
+
+def remove_dropout(graph: Graph) -> None:
+    """Drop the dropouts of a graph in inference mode, in place: they do nothing there."""
+    for node in list(graph.nodes):
+        if node.target in DROPOUTS:
+            source = node.args[0]
+            assert isinstance(source, Node)
+            replace(node, source)

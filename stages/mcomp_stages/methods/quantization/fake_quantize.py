@@ -1,0 +1,135 @@
+"""Quantizers for training: round to the grid on the way forward, let the gradient through on the way back.
+
+The grids are those of `operators`: activations uint8 per tensor with a zero point, weights int8 per output
+channel, symmetric. The forward pass uses the arithmetic of the operators to the last bit, so that a
+converted model equals the trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale and
+round after the zero point is added, which breaks ties another way, and take over three times as long on a CPU;
+its fused moving-average kernel is not symmetric for channels of one sign.
+Source: Jacob et al. 2018, arXiv:1712.05877.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcomp_stages.methods.quantization.observers import OBSERVERS, moving_average
+from mcomp_stages.methods.quantization.operators import along
+
+# Below any scale that data gives; products of two of them are still normal float32 numbers.
+SMALLEST_SCALE = 1e-12
+LARGEST_WEIGHT = 127
+
+
+def activation_grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the float32 scale and uint8 zero point of the grid that covers [low, high] and holds zero exactly."""
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = ((high - low) / 255).clamp(min=SMALLEST_SCALE)
+    return scale, torch.round(-low / scale).clamp(0, 255).to(torch.uint8)
+
+
+def weight_scale(weight: Tensor) -> Tensor:
+    """Return the scale of each output channel: its largest absolute weight becomes 127."""
+    return (weight.detach().abs().flatten(1).amax(1) / LARGEST_WEIGHT).clamp(min=SMALLEST_SCALE)
+
+
+class RoundActivation(torch.autograd.Function):
+    """Round to a uint8 grid; the gradient passes where the value was not saturated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+        offset = zero_point.to(x.dtype)
+        ctx.save_for_backward(x, (-0.5 - offset) * scale, (255.5 - offset) * scale)
+        return torch.div(x, scale).round_().add_(offset).clamp_(0, 255).sub_(offset).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        x, low, high = ctx.saved_tensors
+        # One vectorised pass over the gradient instead of a comparison, a mask and a product.
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, low.item(), high.item()), None, None
+
+
+class RoundWeight(torch.autograd.Function):
+    """Round to the int8 grid of each output channel; nothing saturates, so the whole gradient passes."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
+        spread = along(scale, weight, 0)
+        return torch.div(weight, spread).round_().mul_(spread)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class ActivationQuantizer(nn.Module):
+    """Quantize one activation per tensor to uint8.
+
+    Buffers: `low` and `high`, the range; `seen`, how many calibration batches gave it; `updates_left`, how
+    many more training steps move it. While `observer` is set the quantizer only watches and lets values pass.
+    """
+
+    low: Tensor
+    high: Tensor
+    seen: Tensor
+    updates_left: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, tensor in fresh_state().items():
+            self.register_buffer(name, tensor)
+        self.observer: str | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observer is not None:
+            self.observe(x.detach(), self.observer)
+            return x
+        if self.training and self.updates_left > 0:
+            self.follow(x.detach())
+        scale, zero_point = self.grid()
+        return RoundActivation.apply(x, scale, zero_point)  # type: ignore[no-untyped-call, no-any-return]
+
+    def grid(self) -> tuple[Tensor, Tensor]:
+        """Return the float32 scale and uint8 zero point, both scalars."""
+        return activation_grid(self.low, self.high)
+
+    def observe(self, x: Tensor, observer: str) -> None:
+        """Take a calibration batch into the range."""
+        batch = torch.aminmax(x)
+        low, high = OBSERVERS[observer]((self.low, self.high), (batch.min, batch.max)) if self.seen else batch
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.seen += 1
+
+    def follow(self, x: Tensor) -> None:
+        """Move the range a little towards a training batch's."""
+        batch = torch.aminmax(x)
+        low, high = moving_average((self.low, self.high), (batch.min, batch.max))
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.updates_left -= 1
+
+
+def fresh_state() -> dict[str, Tensor]:
+    """Return the buffers of an activation quantizer that has seen nothing."""
+    return {
+        "low": torch.zeros(()),
+        "high": torch.zeros(()),
+        "seen": torch.zeros((), dtype=torch.int64),
+        "updates_left": torch.zeros((), dtype=torch.int64),
+    }
+
+
+class WeightQuantizer(nn.Module):
+    """Quantize a weight per output channel (axis 0) to int8 in -127..127; the scale follows the weight."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return RoundWeight.apply(weight, weight_scale(weight))  # type: ignore[no-untyped-call, no-any-return]
+
+
+def weight_integers(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the int8 weight and the scale of each output channel, as `WeightQuantizer` rounds."""
+    scale = weight_scale(weight)
+    return torch.div(weight.detach(), along(scale, weight, 0)).round_().to(torch.int8), scale

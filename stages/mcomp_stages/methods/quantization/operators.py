@@ -1,0 +1,60 @@
+"""`mcomp::quantize_linear` and `mcomp::dequantize_linear`: the ONNX operators as operators of torch.
+
+Semantics of ONNX opset 21: divide by the scale, round half to even, add the zero point, saturate. The integer
+type is that of the zero point (uint8 or int8; int32 only to dequantize a bias). A scale with one axis is per
+slice of `axis`, a scalar is for the whole tensor. `mcomp_stages.methods.onnx` exports them one to one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def along(parameter: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return a scale or zero point in a shape that broadcasts over `x`: for all of it, or per slice of `axis`."""
+    if parameter.ndim == 0:
+        return parameter
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return parameter.reshape(shape)
+
+
+@torch.library.custom_op("mcomp::quantize_linear", mutates_args=())
+def quantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    """Return the integers of `x`, in the type of `zero_point`."""
+    limits = torch.iinfo(zero_point.dtype)
+    rounded = torch.round(x / along(scale, x, axis))
+    return rounded.add_(along(zero_point, x, axis)).clamp_(limits.min, limits.max).to(zero_point.dtype)
+
+
+@quantize_linear.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    return torch.empty_like(x, dtype=zero_point.dtype)
+
+
+@torch.library.custom_op("mcomp::dequantize_linear", mutates_args=())
+def dequantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    """Return the numbers that the integers `x` stand for, in the type of `scale`."""
+    # int32 before the subtraction: uint8 would wrap around, and float32 cannot hold every bias.
+    centred = x.to(torch.int32) - along(zero_point, x, axis).to(torch.int32)
+    return centred * along(scale, x, axis)
+
+
+@dequantize_linear.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
+    return torch.empty_like(x, dtype=scale.dtype)
+
+
+@torch.library.custom_op("mcomp::global_average_pool", mutates_args=())
+def global_average_pool(x: Tensor) -> Tensor:
+    """Return the mean over the last two axes of an image batch (N, C, H, W), kept with size 1.
+
+    Its own operator because the runtime has integers for ONNX GlobalAveragePool and none for ReduceMean.
+    """
+    return x.mean((2, 3), keepdim=True)
+
+
+@global_average_pool.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty((x.shape[0], x.shape[1], 1, 1))

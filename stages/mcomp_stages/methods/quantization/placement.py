@@ -1,0 +1,174 @@
+"""Where quantizers stand, so that ONNX Runtime on x86 runs the whole network in integers.
+
+Rules (found by reading ORT's optimised graphs; other placements leave convolutions in float):
+- weights of convolutions and linears: int8 per output channel; every input of these: uint8 per tensor;
+- the output of convolution (+ batch norm) (+ ReLU), once, behind the last of them; of a linear only if an
+  integer operation reads it: the classifier may give floats;
+- inputs and output of residual additions, concatenations and average pooling, if the inputs are integers;
+- max-pooling, reshapes, slices and padding keep the grid of their input and get none of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+from mcomp.model.graph import module_path
+from mcomp_stages.methods.quantization.canonical import DROPOUTS, is_global_pool
+
+aten = torch.ops.aten
+
+CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
+LINEARS = (aten.linear.default,)
+NORMS = (aten.batch_norm.default,)
+ACTIVATIONS = (aten.relu.default, aten.relu_.default, aten.hardtanh.default, aten.hardtanh_.default)
+ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
+PADS = (aten.pad.default, aten.constant_pad_nd.default)
+PASSING = (
+    aten.max_pool2d.default,
+    aten.flatten.using_ints,
+    aten.view.default,
+    aten.reshape.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.slice.Tensor,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The sites of a graph, in its order: the value each quantizer stands behind, by the site's name."""
+
+    activations: dict[str, Node]
+    weights: dict[str, Node]
+    layers: dict[str, str]
+    """The layers that become integers: module path by weight site."""
+
+
+@dataclass
+class Search:
+    """What the walk over the graph knows: values to quantize, and values that integer operations give."""
+
+    wanted: set[Node] = field(default_factory=set)
+    integer: set[Node] = field(default_factory=set)
+
+    def is_integer(self, values: Iterable[Node]) -> bool:
+        return all(value in self.integer or value in self.wanted for value in values)
+
+
+def placement(graph: Graph, keep_float: Collection[str] = ()) -> Placement:
+    """Return the sites of a canonical graph; layers whose module path is in `keep_float` get none."""
+    search = Search()
+    weights: dict[str, Node] = {}
+    layers: dict[str, str] = {}
+    for node in graph.nodes:
+        if is_layer(node) and module_path(node) not in keep_float:
+            weight = node.args[1]
+            weights[str(weight.target)] = weight
+            layers[str(weight.target)] = module_path(node)
+            place_layer(node, search)
+        elif is_joint(node):
+            place_joint(node, search)
+    names = site_names(graph)
+    ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or is_joint(node)}
+    activations = {names[ends.get(node, node)]: node for node in graph.nodes if node in search.wanted}
+    return Placement(activations, weights, layers)
+
+
+def is_layer(node: Node) -> bool:
+    """Whether a call is a convolution or a linear on rows whose weight is a parameter."""
+    if node.target not in CONVOLUTIONS + LINEARS:
+        return False
+    source, weight = node.args[0], node.args[1]
+    assert isinstance(source, Node)
+    assert isinstance(weight, Node)
+    rows = node.target in CONVOLUTIONS or source.meta["val"].ndim == 2
+    return weight.op == "get_attr" and rows
+
+
+def place_layer(node: Node, search: Search) -> None:
+    search.wanted.add(origin(node.args[0]))
+    end = fused_end(node)
+    search.integer.add(end)
+    if node.target in CONVOLUTIONS:
+        search.wanted.add(end)
+
+
+def is_joint(node: Node) -> bool:
+    """Whether a call is an addition of two tensors of one shape, a concatenation or average pooling."""
+    if node.target in ADDITIONS:
+        return is_residual(node)
+    return node.target in (aten.cat.default, aten.avg_pool2d.default) or is_global_pool(node)
+
+
+def is_residual(node: Node) -> bool:
+    left, right = node.args
+    if not isinstance(left, Node) or not isinstance(right, Node) or node.kwargs:
+        return False
+    return bool(left.meta["val"].shape == right.meta["val"].shape)
+
+
+def place_joint(node: Node, search: Search) -> None:
+    origins = [origin(value) for value in node.all_input_nodes]
+    if search.is_integer(origins):
+        search.wanted.update(origins)
+        search.wanted.add(fused_end(node))
+
+
+def origin(value: Any) -> Node:
+    """Return the value whose grid this one keeps: itself, or what stands before shapes, pooling and padding."""
+    while passes(value):
+        value = value.args[0]
+    assert isinstance(value, Node)
+    return value
+
+
+def passes(node: Node) -> bool:
+    """Whether the output of a call lies on the grid of its input."""
+    return node.target in PASSING + DROPOUTS or is_zero_pad(node)
+
+
+def is_zero_pad(node: Node) -> bool:
+    """Whether a call pads with zeros, which every grid contains."""
+    if node.target not in PADS:
+        return False
+    mode = node.args[2:3] if node.target is aten.pad.default else ()
+    value = node.args[3:4] if node.target is aten.pad.default else node.args[2:3]
+    return mode in ((), ("constant",)) and value in ((), (None,), (0,))
+
+
+def fused_end(node: Node) -> Node:
+    """Return the last call that the runtime fuses with a layer or an addition: norm, then activation."""
+    end = node
+    if is_layer(node) and follower(end, NORMS) is not None:
+        end = follower(end, NORMS) or end
+    return follower(end, ACTIVATIONS) or end
+
+
+def follower(node: Node, targets: tuple[Any, ...]) -> Node | None:
+    """Return the only user of a value, if it is a call of one of `targets`."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and users[0].target in targets else None
+
+
+def site_names(graph: Graph) -> dict[Node, str]:
+    """Name values by module path, operation and ordinal there (`layer1.0#add_0`); inputs by their own name."""
+    names: dict[Node, str] = {}
+    count: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            names[node] = f"#{node.target}"
+        elif node.op == "call_function":
+            operation = getattr(node.target, "__name__", str(node.target)).split(".")[0].rstrip("_")
+            prefix = f"{module_path(node)}#{operation}"
+            names[node] = f"{prefix}_{count[prefix]}"
+            count[prefix] += 1
+    return names

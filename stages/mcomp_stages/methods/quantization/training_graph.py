@@ -1,0 +1,78 @@
+"""The graph that QAT trains: the captured model with a quantizer at every site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from mcomp.model.graph import capture, set_training
+from mcomp_stages.methods.quantization.canonical import canonical_pooling
+from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+from mcomp_stages.methods.quantization.placement import Placement
+
+
+class QuantizedGraph(GraphModule):
+    """A captured graph with quantizers. It shares parameters and buffers, by their names, with its model."""
+
+    def train(self, mode: bool = True) -> QuantizedGraph:
+        """Switch batch norm, dropout and the quantizers."""
+        set_training(self, mode)
+        nn.Module.train(self, mode)
+        return self
+
+    def activation_quantizers(self) -> dict[str, ActivationQuantizer]:
+        """Return the activation quantizers by site."""
+        modules = [(node.meta["site"], self.get_submodule(str(node.target))) for node in self.sites()]
+        return {site: module for site, module in modules if isinstance(module, ActivationQuantizer)}
+
+    def sites(self) -> list[Node]:
+        """Return the calls of quantizers, in the graph's order."""
+        return [node for node in self.graph.nodes if node.op == "call_module" and "site" in node.meta]
+
+
+def canonical_graph(module: nn.Module, example: Mapping[str, Tensor]) -> GraphModule:
+    """Capture a module in the form that placement reads. Raises StageError if it cannot be captured."""
+    graph_module = capture(module, example)
+    canonical_pooling(graph_module)
+    return graph_module
+
+
+def insert_quantizers(graph_module: GraphModule, sites: Placement) -> QuantizedGraph:
+    """Return the graph with fresh quantizers at `sites`, in inference mode; `graph_module` is used up."""
+    for site, value in sites.weights.items():
+        insert(graph_module, site, value, WeightQuantizer())
+    for site, value in sites.activations.items():
+        insert(graph_module, site, value, ActivationQuantizer())
+    return QuantizedGraph(graph_module, graph_module.graph).train(False)
+
+
+def insert(graph_module: GraphModule, site: str, value: Node, quantizer: nn.Module) -> None:
+    """Put a quantizer behind a value, for all of its users."""
+    target = f"quantizers.{site.replace('.', '/')}"  # a dot would nest modules
+    graph_module.add_submodule(target, quantizer)
+    with graph_module.graph.inserting_after(value):
+        call = graph_module.graph.call_module(target, (value,))
+    call.meta = {**value.meta, "site": site}
+    value.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+
+
+def calibrate(graph: QuantizedGraph, batches: Iterable[Mapping[str, Tensor]], observer: str) -> None:
+    """Set the ranges of the activations from inputs that run through the graph in float, in inference mode."""
+    graph.train(False)
+    quantizers = graph.activation_quantizers().values()
+    for quantizer in quantizers:
+        quantizer.observer = observer
+    with torch.no_grad():
+        for inputs in batches:
+            graph(**inputs)
+    for quantizer in quantizers:
+        quantizer.observer = None
+
+
+def follow_ranges(graph: QuantizedGraph, num_steps: int) -> None:
+    """Let the ranges follow the activations for the next `num_steps` training steps; then they stay."""
+    for quantizer in graph.activation_quantizers().values():
+        quantizer.updates_left.fill_(num_steps)
