@@ -37,7 +37,7 @@ class DKD(SoftTargets):
 
     type: Literal["dkd"] = "dkd"
     alpha: Annotated[float, Field(ge=0, description="weight of the target class against the rest")] = 1.0
-    beta: Annotated[float, Field(ge=0, description="weight of the classes that are not the target")] = 8.0
+    beta: Annotated[float, Field(ge=0, description="weight of the classes that are not the target")] = 2.0
 
 
 DistillationLoss = Annotated[KD | DKD, Field(discriminator="type")]
