@@ -1,4 +1,4 @@
-"""What a recipe may say. The parts that name a plugin (`model`, `data`, `task`, the stages) are validated by that plugin."""
+"""What a recipe may say. The plugins that `model`, `data`, `task` and the stages name validate those parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class RecipeRef(Config):
     """
 
     recipe: str
-    stage: Annotated[Name | None, Field(description="take the model after this stage, not after the last")] = None
+    stage: Annotated[
+        Name | None, Field(description="take the model after this stage, not after the last")
+    ] = None
     overrides: tuple[str, ...] = ()
 
 
@@ -26,7 +28,9 @@ class Compute(Config):
     """Where and how the work is done. What is set here is part of every key."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where training runs")] = "auto"
-    threads: Annotated[int | None, Field(ge=1, description="threads torch may use; default: torch's own")] = None
+    threads: Annotated[int | None, Field(ge=1, description="threads torch may use; default: torch's own")] = (
+        None
+    )
     precision: Annotated[
         Literal["32-true", "16-mixed", "bf16-mixed"], Field(description="numbers used in training")
     ] = "32-true"
@@ -41,7 +45,7 @@ class Measure(Config):
 
 
 class Bound(Config):
-    """A figure that must be met: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
+    """A figure to be met: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
 
     min: float | None = None
     max: float | None = None
@@ -73,10 +77,12 @@ TimedBounds = Annotated[tuple[TimedBound, ...], BeforeValidator(one_or_many)]
 
 
 class Require(Config):
-    """What must hold in the runtime of the exported file. `accuracy` stands for the task's metric, on test."""
+    """What must hold in the runtime of the exported file. `accuracy`: the task's metric, on test."""
 
     accuracy: Bounds = ()
-    accuracy_drop: Annotated[Bounds, Field(description="absolute, baseline minus result; may be negative")] = ()
+    accuracy_drop: Annotated[
+        Bounds, Field(description="absolute, baseline minus result; may be negative")
+    ] = ()
     speedup: Annotated[TimedBounds, Field(description="baseline latency over latency")] = ()
     latency_ms: TimedBounds = ()
     size_ratio: Annotated[Bounds, Field(description="baseline bytes over bytes")] = ()

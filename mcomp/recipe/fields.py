@@ -1,0 +1,75 @@
+"""The part of a schema that a validation error is about: the possible keys, and what the field means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+Location = tuple[str | int, ...]
+
+
+def possible_keys(model: type[BaseModel], location: Location) -> tuple[str, ...]:
+    """Return the names that could stand where the last part of `location` stands."""
+    around = walk(model, location[:-1])[0]
+    return tuple(name for part in around if is_model(part) for name in part.model_fields)
+
+
+def description(model: type[BaseModel], location: Location) -> str:
+    """Return the description of the innermost field at `location`, or ""."""
+    return walk(model, location)[1]
+
+
+def walk(model: type[BaseModel], location: Location) -> tuple[list[Any], str]:
+    """Return what may stand at `location`, and the description of the field that leads there.
+
+    `location` is pydantic's: it also holds the tags of unions and the names of validators.
+    """
+    here: list[Any] = [model]
+    meaning = ""
+    for part in location:
+        for annotation in here:
+            if is_model(annotation) and part in annotation.model_fields:
+                meaning = annotation.model_fields[str(part)].description or ""
+        here = [inner for annotation in here for inner in step(annotation, part)] or here
+    return here, meaning
+
+
+def step(annotation: Any, part: str | int) -> list[Any]:
+    """Return what `part` leads to from one annotation; nothing, if it does not belong to it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if is_model(annotation):
+        if part in annotation.model_fields:
+            return alternatives(annotation.model_fields[str(part)].annotation)
+        return [annotation] if part in tags(annotation) else []
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return alternatives(arguments[1])
+    if origin in (tuple, list) and arguments and isinstance(part, int):
+        return alternatives(arguments[0])
+    return []
+
+
+def tags(model: type[BaseModel]) -> set[Any]:
+    """Return what pydantic calls a model in the location of an error inside a union."""
+    literals = (field.annotation for field in model.model_fields.values())
+    return {
+        model.__name__,
+        *(tag for each in literals if get_origin(each) is Literal for tag in get_args(each)),
+    }
+
+
+def is_model(annotation: Any) -> bool:
+    """Whether an annotation is a class of a schema."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """Return the members of a union, or the annotation alone."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [inner for argument in get_args(annotation) for inner in alternatives(argument)]
+    return [annotation]

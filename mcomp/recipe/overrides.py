@@ -1,0 +1,145 @@
+"""Overrides from the command line, read by Hydra's grammar: what they set, what they may not, and sweeps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, OverrideType
+from hydra.errors import HydraException
+
+from mcomp.errors import Problem, RecipeError
+from mcomp.recipe import references
+from mcomp.recipe.load import RESERVED, UNUSABLE
+from mcomp.recipe.places import COMMAND_LINE, Assignment
+
+MAX_JOBS = 10_000
+LAUNCH_OPTION = re.compile(r"hydra(/(launcher|sweeper)|\.(launcher|sweeper)(\.[A-Za-z]\w*)+)")
+
+
+def parse(texts: Sequence[str]) -> list[Override]:
+    """Return the parsed overrides of a recipe. Raises RecipeError with every one that is refused."""
+    parser = OverridesParser.create()
+    problems: list[Problem] = []
+    overrides: list[Override] = []
+    for text in texts:
+        try:
+            override = parser.parse_override(text)
+            refused = refusal(override, text)
+        except (HydraException, ValueError, RecursionError) as error:
+            refused = (f"cannot be read: {first_line(error)}", "write key=value, +key=value or ~key")
+        else:
+            overrides.append(override)
+        if refused:
+            problems.append(Problem(COMMAND_LINE, text, *refused))
+    if problems:
+        raise RecipeError(problems)
+    return overrides
+
+
+def refusal(override: Override, text: str) -> tuple[str, str] | None:
+    """Return why an override may not be used and what to do, or None if it may."""
+    segments = re.split(r"[./]", override.key_or_group)
+    if UNUSABLE.search(text):
+        return "holds a NUL or bytes that are not UTF-8", "remove them"
+    if segments[0] == "hydra" and LAUNCH_OPTION.fullmatch(override.key_or_group):
+        return "the launcher and the sweeper are chosen for a sweep", "add -m"
+    if segments[0] == "hydra":
+        return "this part of Hydra cannot be configured", "hydra/launcher and hydra/sweeper can, with -m"
+    if override.package is not None:
+        return "a package (@) cannot be given", "write the path of the key itself"
+    if any(RESERVED.fullmatch(name) for name in (*segments, *keys(plain(override)))):
+        return "keys that start and end with _ are refused", "a recipe names no code"
+    if not references.is_plain(text):
+        return "only plain references to another key are allowed", "write ${key.of.another.value}"
+    return None
+
+
+def split_launch_options(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the overrides of a sweep that choose its launcher and sweeper, and those of the recipe."""
+    options = tuple(text for text in texts if LAUNCH_OPTION.fullmatch(text.partition("=")[0]))
+    return options, tuple(text for text in texts if text not in options)
+
+
+def refuse_sweeps(overrides: Sequence[Override]) -> None:
+    """Raise RecipeError for each override that gives several values to try."""
+    problems = [
+        Problem(
+            COMMAND_LINE, str(override.input_line), "gives several values", "add -m, or write a list: [a,b]"
+        )
+        for override in overrides
+        if override.is_sweep_override()
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def expand(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the overrides of each job of a sweep, in the order of Hydra's basic sweeper.
+
+    Of two overrides of one key the last counts, at the place of the first. Raises RecipeError for values that
+    cannot be listed, for a sweep over nothing, and for more than `MAX_JOBS` jobs.
+    """
+    choices: dict[str, list[str]] = {}
+    problems: list[Problem] = []
+    for override in parse(texts):
+        listed = sweep_values(override)
+        if isinstance(listed, Problem):
+            problems.append(listed)
+        else:
+            # key=1 and ++key=2 set the same key: both must not be kept, or each job would come twice.
+            choices[override.key_or_group] = listed
+    if problems:
+        raise RecipeError(problems)
+    if (jobs := math.prod(map(len, choices.values()))) > MAX_JOBS:
+        raise RecipeError(
+            Problem(COMMAND_LINE, "", f"{jobs} jobs are more than {MAX_JOBS}", "sweep over less")
+        )
+    return list(itertools.product(*choices.values()))
+
+
+def sweep_values(override: Override) -> list[str] | Problem:
+    """Return one override for each value that `override` gives, or what is wrong with its values."""
+    text, key = str(override.input_line), override.get_key_element()
+    if not override.is_sweep_override():
+        return [text if override.is_delete() else f"{key}={override.get_value_element_as_str()}"]
+    if isinstance(override.value(), Glob) or not override.is_discrete_sweep():
+        return Problem(COMMAND_LINE, text, "cannot be listed", "write the values: a,b or range(1,4)")
+    values = list(itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+    if not values:
+        return Problem(COMMAND_LINE, text, "gives no value to try", "start, stop and step leave nothing")
+    return [f"{key}={value}" for value in values]
+
+
+def assignment(override: Override) -> Assignment:
+    """Return what an override sets, for the places."""
+    return Assignment(tuple(override.key_or_group.split(".")), str(override.input_line), plain(override))
+
+
+def plain(override: Override) -> Any:
+    """Return the value of an override, or None if it has none or several."""
+    return None if override.is_sweep_override() else override.value()
+
+
+def forced(override: Override) -> str:
+    """Return the override so that it also sets a key that only has a default; the schema refuses typos."""
+    text = str(override.input_line)
+    return f"++{text}" if override.type is OverrideType.CHANGE else text
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Yield every key of every mapping in a value."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        yield from map(str, value)
+    for item in items:
+        yield from keys(item)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its class name if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
