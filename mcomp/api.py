@@ -9,7 +9,7 @@ from mcomp.console import SilentReporter
 from mcomp.plan import make_plan
 from mcomp.plugins import import_module
 from mcomp.recipe.build import load_recipe
-from mcomp.scheduler import Outcome, RunReporter, Scheduler
+from mcomp.scheduler import Outcome, RunReporter, Scheduler, set_aside
 from mcomp.store.store import Store
 
 
@@ -32,5 +32,7 @@ def run(
     """
     for name in imports:
         import_module(name)
-    plan = make_plan(load_recipe(Path(recipe), tuple(overrides)))
-    return Scheduler(plan, Store(Path(store)), reporter or SilentReporter(), fresh=fresh).execute()
+    plan, kept = make_plan(load_recipe(Path(recipe), tuple(overrides))), Store(Path(store))
+    if fresh:
+        set_aside(plan, kept)
+    return Scheduler(plan, kept, reporter or SilentReporter()).execute()

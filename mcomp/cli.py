@@ -1,5 +1,5 @@
-"""The command line. Everything heavy is imported inside the commands: `--help` must be quick, and no command that only reads
-imports torch.
+"""The command line. Everything heavy is imported inside the commands: `--help` must be quick, and no command
+that only reads imports torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mcomp.store.ledger import Ledger
 
-EXIT_BUG, EXIT_USAGE, EXIT_REQUIRE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
+EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -64,9 +64,16 @@ def cli() -> None:
 @click.option("-m", "--multirun", is_flag=True, help="Sweep: each of the comma-separated values is a job.")
 @import_option
 @store_option
-@click.option("--fresh", is_flag=True, help="Compute again what the store has; the old results are set aside.")
+@click.option(
+    "--fresh", is_flag=True, help="Compute again what the store has; the old results are set aside."
+)
 def run(
-    recipe: Path, overrides: tuple[str, ...], multirun: bool, imports: tuple[str, ...], store: Path, fresh: bool
+    recipe: Path,
+    overrides: tuple[str, ...],
+    multirun: bool,
+    imports: tuple[str, ...],
+    store: Path,
+    fresh: bool,
 ) -> int:
     """Run RECIPE. What the store already has is not computed again.
 
@@ -76,26 +83,43 @@ def run(
       mcomp run recipes/resnet_int8.yaml 'pipeline=[distill,qat,export]'
       mcomp run -m recipes/resnet_int8.yaml seed=0,1,2
     """
-    from mcomp.console import ConsoleReporter
-    from mcomp.store.store import Store
-
     import_modules(imports)
-    reporter = ConsoleReporter(error_console())
     if multirun:
-        from mcomp.sweep import sweep
-
-        job_ledgers, code = sweep(recipe, overrides, Store(store), reporter, imports=imports, fresh=fresh)
-        show_sweep(job_ledgers)
-        return code
+        return run_sweep(recipe, overrides, imports, store, fresh)
+    from mcomp.console import ConsoleReporter
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
-    from mcomp.scheduler import Scheduler
+    from mcomp.scheduler import Scheduler, set_aside
+    from mcomp.store.store import Store
 
-    outcome = Scheduler(make_plan(load_recipe(recipe, overrides)), Store(store), reporter, fresh=fresh).execute()
+    made, kept = make_plan(load_recipe(recipe, overrides)), Store(store)
+    if fresh:
+        set_aside(made, kept)
+    outcome = Scheduler(made, kept, ConsoleReporter(error_console())).execute()
     show_ledger(outcome.ledger)
     for name, path in outcome.files.items():
         click.echo(f"{name}: {path}")
-    return EXIT_REQUIRE if outcome.ledger.status == "require not met" else 0
+    return outcome.exit_code
+
+
+def run_sweep(
+    recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...], store: Path, fresh: bool
+) -> int:
+    """Run a sweep, show its jobs side by side, and return the exit code of the first that failed."""
+    from mcomp.console import ConsoleReporter
+    from mcomp.report.table import sweep_table
+    from mcomp.store.store import Store
+    from mcomp.sweep import Sweep, ledgers
+
+    sweep, kept = Sweep.resolve(recipe, overrides), Store(store)
+    if fresh:
+        sweep.fresh(kept)
+    results = sweep.run(kept, ConsoleReporter(error_console()), imports=imports)
+    console().print(sweep_table(ledgers(results, kept)))
+    for result in results:
+        if result.error:
+            click.echo(f"{' '.join(result.overrides)}: {result.error}", err=True)
+    return next((result.exit_code for result in results if result.exit_code), 0)
 
 
 @cli.command()
@@ -105,8 +129,8 @@ def run(
 def check(recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...]) -> None:
     """Check RECIPE and every recipe it refers to; print all mistakes at once.
 
-    Keys, types, ranges, choices, files and the order of the stages are checked. Layer names and shapes are not: they are checked
-    when a stage starts.
+    Keys, types, ranges, choices, files and the order of the stages are checked. Layer names and shapes are
+    not: they are checked when a stage starts.
     """
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
@@ -166,11 +190,13 @@ def report(run_id: str | None, store: Path, as_json: bool, html: Path | None) ->
       mcomp report --html report.html
       mcomp report 20260131-101500-resnet_int8-3fa1 --json
     """
+    from mcomp.errors import RecipeError
     from mcomp.store.store import Store
 
     kept = Store(store)
-    found = kept.run(run_id) if run_id else kept.last_run()
-    ledger = found.read_ledger()
+    if run_id is None and not kept.runs():
+        raise RecipeError(f"{store} has no run yet; start one with mcomp run, or choose another store")
+    ledger = kept.run(run_id or kept.runs()[0]).read_ledger()
     if html is not None:
         from mcomp.report.html import render
 
@@ -187,13 +213,6 @@ def show_ledger(ledger: Ledger) -> None:
     from mcomp.report.table import ledger_table
 
     console().print(ledger_table(ledger))
-
-
-def show_sweep(ledgers: list[Ledger]) -> None:
-    """Print the table of the jobs of a sweep."""
-    from mcomp.report.table import sweep_table
-
-    console().print(sweep_table(ledgers))
 
 
 def console() -> Console:
@@ -221,7 +240,9 @@ def import_modules(names: tuple[str, ...]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: every class of error has its own code, and none shows a traceback but our bugs."""
+    """Run the command line and exit: every class of error has its own code, and none shows a traceback but
+    our bugs.
+    """
     signal.signal(signal.SIGTERM, raise_terminated)
     sys.exit(exit_code(arguments))
 
@@ -253,5 +274,3 @@ def exit_code(arguments: list[str] | None) -> int:
         traceback.print_exc()
         click.echo("this is a bug in mcomp; please report it with the lines above", err=True)
         return EXIT_BUG
-
-

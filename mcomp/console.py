@@ -62,7 +62,9 @@ class ConsoleReporter:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[figures]}"),
         ]
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
+        with Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as bars:
             yield Bar(bars, bars.add_task(escape(label), total=total, figures=""))
 
     def log(self, message: str) -> None:

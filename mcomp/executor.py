@@ -1,10 +1,11 @@
-"""Where one step is really done: its input is loaded, the stage runs, the result is measured and published."""
+"""Where one step is really done: its input is loaded, the stage runs, the result is measured and
+published.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
 from mcomp.measure.memory import PeakMemory
+from mcomp.measure.served import serve, versus
 from mcomp.measure.size import parameter_count
 from mcomp.model.checkpoint import load_model, load_weights, save_model
 from mcomp.model.model import Model
@@ -25,7 +27,7 @@ from mcomp.recipe.schema import Recipe
 from mcomp.stage import Context, Reporter, StageResult
 from mcomp.store.artifact import Artifact
 from mcomp.store.layout import FILES, MODEL, REPORT
-from mcomp.store.ledger import Figures
+from mcomp.store.ledger import Figures, Served
 from mcomp.store.store import Store
 from mcomp.task import TaskConfig
 
@@ -38,7 +40,7 @@ class Executor:
     reporter: Reporter
     data: dict[str, Data] = field(default_factory=dict)
 
-    def execute(self, step: Step, about: Mapping[str, Any]) -> Artifact:
+    def execute(self, step: Step, about: dict[str, Any]) -> Artifact:
         """Compute one step and publish it; the caller holds its lease. Raises StageError."""
         started = time.perf_counter()
         with self.store.workspace(step.key) as work, PeakMemory() as memory:
@@ -83,17 +85,30 @@ class Executor:
         return original(step.source) if isinstance(step.source, Origin) else self.model(step.source)
 
     def model(self, key: str) -> Model:
-        """Return the model of a step, from the store also when it was just made: what goes on is what was kept."""
+        """Return the model of a step, from the store also when it was just made: what goes on is what was
+        kept.
+        """
         artifact = self.store.find(key)
         if artifact is None:
             raise StageError(f"the result {key[:12]} that this step rests on is gone from the store")
-        for name in artifact.names():
-            artifact.file(name)
-        return load_model(artifact.folder / MODEL)
+        return load_model(artifact.verified(MODEL))
+
+    def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> dict[str, Served]:
+        """Measure an exported file and the baseline's in their runtime, in turns, on the test split."""
+        task, settings = cast(TaskConfig, recipe.task), recipe.measure
+        test = self.loaded_data(recipe).split("test")
+        result, baseline = (serve(each, test, task, settings) for each in (file, baseline_file))
+        largest = torch.arange(min(max(settings.batch_sizes), len(test)))
+        inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
+        result, baseline = versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
+        return {"result": result, "baseline": baseline}
 
 
 def original(origin: Origin) -> Model:
-    """Build the architecture, with fresh weights or those of the file. Raises CheckpointError at its place in the recipe."""
+    """Build the architecture, with fresh weights or those of the file.
+
+    Raises CheckpointError at its place in the recipe.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sub_seed(origin.seed, "initial weights"))
         module = origin.spec.build()
@@ -101,7 +116,10 @@ def original(origin: Origin) -> Model:
         try:
             load_weights(module, origin.checkpoint)
         except CheckpointError as error:
-            placed = [Problem(origin.where, "model.checkpoint", each.what, each.next_step) for each in error.problems]
+            placed = [
+                Problem(origin.where, "model.checkpoint", each.what, each.next_step)
+                for each in error.problems
+            ]
             raise CheckpointError(placed) from error
     return Model(module, origin.spec)
 
@@ -135,11 +153,16 @@ def same_model(left: Model, right: Model) -> bool:
 
 
 def measure(result: StageResult, source: Model, context: Context) -> Figures:
-    """Return what is known of a result without a runtime or a clock. Only the final measurement touches test."""
+    """Return what is known of a result without a runtime or a clock.
+
+    Only the final measurement touches test.
+    """
     if result.model is None:
         return Figures(size_bytes=sum(path.stat().st_size for path in result.files.values()))
     module = result.model.inference_module(context.example)
-    validation, train = (evaluate(module, context.data.split(name), context.task) for name in ("validation", "train"))
+    validation, train = (
+        evaluate(module, context.data.split(name), context.task) for name in ("validation", "train")
+    )
     return Figures(
         validation=validation.metric,
         train=train.metric,
@@ -161,4 +184,6 @@ def write_content(content: Path, result: StageResult, figures: Figures) -> None:
         path.rename(target)
     facts = {**result.facts, **({"unchanged": result.unchanged} if result.unchanged else {})}
     report = {"figures": figures.model_dump(mode="json"), "facts": facts}
-    (content / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
+    (content / REPORT).write_text(
+        json.dumps(report, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8"
+    )

@@ -50,8 +50,9 @@ def file_digest(path: Path) -> str:
 def source_digest(kind: type) -> str:
     """Return a digest of the code behind a plugin's class if that code may change under us, else "".
 
-    An installed distribution is fixed, and its classes raise `version` when their results change. Code outside of
-    site-packages (an editable install, a person's own module) has no such promise: there the sources are in the key.
+    An installed distribution is fixed, and its classes raise `version` when their results change. Code
+    outside of site-packages (an editable install, a person's own module) has no such promise: there the
+    sources are in the key.
     """
     return tree_digest(kind.__module__.partition(".")[0]) + "".join(map(tree_digest, FRAMEWORK_MAKERS))
 

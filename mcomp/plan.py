@@ -1,7 +1,7 @@
 """From a recipe to the steps that compute it, with every key known before anything runs. Free of torch.
 
-A step is one stage applied to one model. Its key chains the key of its input, those of its teachers, and everything else
-that its bytes depend on, so that two recipes which share a beginning share its results.
+A step is one stage applied to one model. Its key chains the key of its input, those of its teachers, and
+everything else that its bytes depend on, so that two recipes which share a beginning share its results.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from mcomp.data.contract import DataConfig
-from mcomp.errors import Problem, RecipeError
+from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, file_digest, fingerprint, makers, source_digest
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, refs
+from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
 
 KEY_FORMAT = 1
-
-KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Origin:
 class Step:
     """One stage applied to one model.
 
-    `source` is the origin or the key of the step that made the input. `models` gives the key of each model that the
-    stage's configuration refers to (its teachers).
+    `source` is the origin or the key of the step that made the input. `models` gives the key of each model
+    that the stage's configuration refers to (its teachers).
     """
 
     key: str
@@ -107,7 +106,9 @@ class Tail:
 
 @dataclass(frozen=True)
 class Chain:
-    """A pipeline: where it starts, and by the name of each stage the key of its step and the model after it."""
+    """A pipeline: where it starts, and by the name of each stage the key of its step and the model after
+    it.
+    """
 
     start: Tail
     keys: Mapping[str, str]
@@ -123,7 +124,10 @@ class Planner:
     open: list[Path] = field(default_factory=list)
 
     def chain(self, loaded: LoadedRecipe) -> Chain:
-        """Add the steps of a recipe's pipeline. Raises RecipeError if a stage cannot follow the one before it."""
+        """Add the steps of a recipe's pipeline.
+
+        Raises RecipeError if a stage cannot follow the one before it.
+        """
         self.open.append(loaded.path)
         start = tail = self.start(loaded)
         keys: dict[str, str] = {}
@@ -196,7 +200,9 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
 
 
 def baseline(planner: Planner, loaded: LoadedRecipe, chain: Chain) -> Tail:
-    """Return what the results are compared with: what the recipe says, or the first trained model of the pipeline."""
+    """Return what the results are compared with: what the recipe says, or the first trained model of the
+    pipeline.
+    """
     if loaded.recipe.baseline is not None:
         return planner.resolve(loaded.recipe.baseline, loaded, ("baseline",))
     trained = (tail for tail in (chain.start, *chain.tails.values()) if tail.form is not Form.UNTRAINED)
@@ -204,7 +210,10 @@ def baseline(planner: Planner, loaded: LoadedRecipe, chain: Chain) -> Tail:
 
 
 def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
-    """Return the form after a stage. Raises RecipeError, placed at the stage, if it does not take what comes before it."""
+    """Return the form after a stage.
+
+    Raises RecipeError, placed at the stage, if it does not take what comes before it.
+    """
     config = stage_of(loaded.recipe, name)
     if form in config.forms:
         return config.forms[form]
@@ -219,7 +228,9 @@ def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
 
 
 def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]:
-    """Return the wanted steps and all they rest on, in the order of `steps` (a step stands behind what it needs)."""
+    """Return the wanted steps and all they rest on, in the order of `steps` (a step stands behind what it
+    needs).
+    """
     keys: set[str] = set()
     todo = list(wanted)
     while todo:
@@ -231,7 +242,9 @@ def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]
     return tuple(step for key, step in steps.items() if key in keys)
 
 
-def step_key(recipe: Recipe, config: StageConfig, source: str, models: Mapping[RecipeRef, str]) -> dict[str, Any]:
+def step_key(
+    recipe: Recipe, config: StageConfig, source: str, models: Mapping[RecipeRef, str]
+) -> dict[str, Any]:
     """Return everything that the bytes of a step's result depend on, as JSON."""
     data = cast(DataConfig, recipe.data)
     return {
@@ -248,7 +261,9 @@ def step_key(recipe: Recipe, config: StageConfig, source: str, models: Mapping[R
 
 
 def with_keys(value: Any, models: Mapping[RecipeRef, str]) -> Any:
-    """Return `value` with each reference to a recipe replaced by the key of its model: paths are in no key."""
+    """Return `value` with each reference to a recipe replaced by the key of its model: paths are in no
+    key.
+    """
     plain = {fingerprint(ref.model_dump(mode="json")): key for ref, key in models.items()}
     return replaced(value, plain)
 
@@ -268,4 +283,4 @@ def stage_of(recipe: Recipe, name: str) -> StageConfig:
 
 def problem(loaded: LoadedRecipe, path: KeyPath, what: str, next_step: str = "") -> RecipeError:
     """Return the error for one key of a recipe."""
-    return RecipeError(Problem(loaded.where(path), ".".join(map(str, path)), what, next_step))
+    return RecipeError(loaded.composed.places.problem(path, what, next_step))

@@ -26,7 +26,10 @@ def latency(served: Served, batch_size: int) -> float | None:
 
 
 def judge(require: Require, served: Mapping[str, Served]) -> tuple[Requirement, ...]:
-    """Return every bound with its figure. `served` maps the names of the exports, in order, to what was measured."""
+    """Return every bound with its figure.
+
+    `served` maps the names of the exports, in order, to what was measured.
+    """
     return tuple(judged(what, bound, served) for what, bound in bounds(require))
 
 

@@ -1,4 +1,6 @@
-"""What `mcomp stages` prints: the list of stages, and the manual of one, drawn from its docstring and its schema."""
+"""What `mcomp stages` prints: the list of stages, and the manual of one, drawn from its docstring and its
+schema.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ BOUNDS = {"exclusiveMinimum": "> {}", "minimum": ">= {}", "exclusiveMaximum": "<
 
 
 def stage_list() -> RenderableType:
-    """Return every installed stage with what it does; a plugin that cannot be imported is shown with its error."""
+    """Return every installed stage with what it does; a plugin that cannot be imported is shown with its
+    error.
+    """
     table = Table("stage", "does", "from", box=None, pad_edge=False)
     for each in plugins.describe("stages"):
         summary = Text(clean(each.error), style="red") if each.error else Text(clean(each.summary))
