@@ -53,12 +53,12 @@ def test_without_teachers_it_is_training_on_labels() -> None:
 
 
 def test_student_believes_its_teacher_and_not_the_labels() -> None:
-    long = Training(epochs=12, optimizer=AdamW(lr=0.03), keep="last")
+    long = Training(epochs=30, optimizer=AdamW(lr=0.03), keep="last")
     teacher = fit(small_model(seed=3), long, make_context(), label="", loss=label_loss).model
     for parameter in teacher.module.get_submodule("fc").parameters():
         parameter.data = parameter.data.roll(1, dims=0)  # a teacher that is sure, and one class off
     training = DistilledTraining(
-        epochs=12, optimizer=AdamW(lr=0.03), keep="last", teachers=(FIRST,), loss=KD(weight=1)
+        epochs=30, optimizer=AdamW(lr=0.03), keep="last", teachers=(FIRST,), loss=KD(weight=1)
     )
     context = make_context(models={FIRST: teacher})
     student = fit_with_teachers(small_model(), training, context, "distill").model
