@@ -21,6 +21,7 @@ from mcomp.recipe.explain import explain
 from mcomp.recipe.nearest import one_of
 from mcomp.recipe.places import KeyPath, in_order
 from mcomp.recipe.schema import Recipe, RecipeRef
+from mcomp.task import TaskConfig
 
 DEFAULT_TASK = {"type": "classification"}
 
@@ -77,7 +78,8 @@ def build(composed: Composed) -> Recipe:
     if problems:
         raise RecipeError(in_order(problems))
     facts = cast(DataConfig, recipe.data).facts()
-    return recipe.model_copy(update={"model": cast(ModelConfig, recipe.model).fitted_to(facts)})
+    model, task = cast(ModelConfig, recipe.model), cast(TaskConfig, recipe.task)
+    return recipe.model_copy(update={"model": model.fitted_to(facts), "task": task.fitted_to(facts)})
 
 
 class Parts:
