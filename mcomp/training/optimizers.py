@@ -59,9 +59,9 @@ def cosine(optimizer: Optimizer, config: Cosine, num_steps: int) -> LRScheduler:
 
 def one_cycle(optimizer: Optimizer, config: OneCycle, num_steps: int) -> LRScheduler:
     """Rise to the learning rate and fall to nearly zero, momentum the other way round."""
-    total = max(2, num_steps)
+    total = max(3, num_steps)
     highest = [group["lr"] for group in optimizer.param_groups]
-    # torch divides by the length of the rise, which is warmup * total - 1 steps.
+    # torch divides by the lengths of the rise (warmup * total - 1 steps) and of the fall.
     return OneCycleLR(optimizer, highest, total, pct_start=max(config.warmup, 2 / total))
 
 
