@@ -53,7 +53,7 @@ class Fit:
 def fit(model: Model, training: Training, context: Context, *, label: str, loss: Loss) -> Fit:
     """Return a trained copy of `model`; `label` stands beside the progress bar.
 
-    Weights that earlier stages masked stay zero. The same seed, threads and device give the same bytes.
+    Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes.
     Raises StageError, naming the update and the module, before an update with a loss or a gradient that is
     not finite, and if training left every weight as it was.
     """

@@ -28,13 +28,11 @@ class Update:
     def __init__(
         self, state: TrainState, fabric: Fabric, loss: Loss, zeroed: ZeroedWeights, clip_norm: float | None
     ) -> None:
-        self.state, self.fabric, self.loss, self.zeroed, self.clip_norm = (
-            state,
-            fabric,
-            loss,
-            zeroed,
-            clip_norm,
-        )
+        self.state = state
+        self.fabric = fabric
+        self.loss = loss
+        self.zeroed = zeroed
+        self.clip_norm = clip_norm
         self.module, self.optimizer = fabric.setup(state.module, state.optimizer, move_to_device=False)
         # The loss scaler of 16-bit training skips updates with infinite gradients, and is meant to meet some.
         self.scaler_checks_gradients = getattr(fabric.strategy.precision, "scaler", None) is not None
