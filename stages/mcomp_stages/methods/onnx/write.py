@@ -20,6 +20,7 @@ from mcomp_stages.methods.onnx.translate import TRANSLATIONS
 # What protobuf can hold in one message, less the room for the graph itself.
 LARGEST_WEIGHTS = 2**31 - 2**24
 LAYERS = ("Conv", "Gemm", "MatMul")
+FUSED = ("BatchNormalization", "Relu", "Clip")
 
 
 def write_onnx(
@@ -28,13 +29,13 @@ def write_onnx(
     path: Path,
     *,
     opset: int,
-    dynamic_batch: bool = True,
-) -> None:
-    """Write a graph in inference mode to `path`; inputs keep their names, the output is called `output`.
+) -> tuple[Path, ...]:
+    """Write a graph in inference mode for any batch size; return the files, `path` first.
 
-    `example` maps input names to tensors of at least two samples. Weights beyond 2 GB go to `<path>.data`.
+    `example` maps input names to tensors of at least two samples; inputs keep these names, the output is
+    called `output`. Weights beyond 2 GB go to a second file beside the first.
     """
-    batch = torch.export.Dim("batch") if dynamic_batch else None
+    batch = torch.export.Dim("batch")
     with quiet_exporter():
         program = torch.onnx.export(
             graph_module,
@@ -44,7 +45,7 @@ def write_onnx(
             opset_version=opset,
             input_names=list(example),
             output_names=["output"],
-            dynamic_shapes={name: {0: batch} if batch else None for name in example},
+            dynamic_shapes={name: {0: batch} for name in example},
             custom_translation_table=dict(TRANSLATIONS),
             verbose=False,
         )
@@ -52,8 +53,9 @@ def write_onnx(
     model = program.model_proto
     forget_origins(model)
     name_layers(model.graph)
-    save(model, path)
+    files = save(model, path)
     onnx.checker.check_model(path)
+    return files
 
 
 @contextmanager
@@ -87,27 +89,47 @@ def forget_origins(model: onnx.ModelProto) -> None:
 
 
 def name_layers(graph: onnx.GraphProto) -> None:
-    """Call every convolution and linear by the module path of its weight, as the runtime's reports will."""
+    """Call every convolution and linear by the module path of its weight, and what it gives after it.
+
+    The runtime's own reports use these names; in its blocked layout it knows a layer by its output alone.
+    """
     producer = {name: node for node in graph.node for name in node.output}
     initializers = {initializer.name for initializer in graph.initializer}
     count: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type not in LAYERS:
-            continue
-        weight = node.input[1]
+        weight = node.input[1] if node.op_type in LAYERS else ""
         while weight in producer:
             weight = producer[weight].input[0]
         if weight in initializers:
-            layer = weight.removeprefix("integers.").rpartition(".")[0] or weight
+            layer = weight.rpartition(".")[0] or weight
             count[layer] += 1
             node.name = layer if count[layer] == 1 else f"{layer}:{count[layer]}"
+            renamed |= {fused.output[0]: f"{node.name}:{fused.op_type}" for fused in fused_nodes(graph, node)}
+    rename_values(graph, renamed)
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
+def fused_nodes(graph: onnx.GraphProto, layer: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a layer and the norm and activation that run with it."""
+    yield layer
+    readers = [node for node in graph.node if layer.output[0] in node.input]
+    if len(readers) == 1 and readers[0].op_type in FUSED:
+        yield from fused_nodes(graph, readers[0])
+
+
+def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename values inside a graph, in place; its outputs keep their names."""
+    inner = {old: new for old, new in names.items() if old not in {output.name for output in graph.output}}
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [inner.get(value, value) for value in values]
+
+
+def save(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     """Write the file; external data only where one message cannot hold the weights."""
-    num_bytes = sum(len(initializer.raw_data) for initializer in model.graph.initializer)
-    external = num_bytes > LARGEST_WEIGHTS
-    if external:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
-    else:
-        path.write_bytes(model.SerializeToString(deterministic=True))
+    if sum(len(initializer.raw_data) for initializer in model.graph.initializer) > LARGEST_WEIGHTS:
+        data = path.with_name(f"{path.name}.data")
+        onnx.save_model(model, path, save_as_external_data=True, location=data.name)
+        return path, data
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return (path,)

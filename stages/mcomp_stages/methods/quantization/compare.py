@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
 from mcomp.errors import StageError
+from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.operators import quantize_linear
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
@@ -88,6 +89,14 @@ def compare(trained: QuantizedGraph, converted: GraphModule, inputs: Mapping[str
         raise StageError(f"converted to integers, the output differs by {error:.2%} of its largest value")
     worst = min(replay.agreement, key=lambda site: replay.agreement[site])
     return Comparison(len(replay.agreement), replay.agreement[worst], worst, error)
+
+
+def require_equal(model: Model, example: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Comparison:
+    """Compare a model with quantizers with what will be served. Raises StageError as `compare` does."""
+    trained, converted = model.training_module(example), model.inference_module(example)
+    assert isinstance(trained, QuantizedGraph)
+    assert isinstance(converted, GraphModule)
+    return compare(trained, converted, inputs)
 
 
 def trained_values(trained: QuantizedGraph, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:

@@ -104,28 +104,28 @@ def tensor(graph_module: GraphModule, node: Any) -> Tensor | None:
 
 def free_name(graph_module: GraphModule, owner: str) -> str:
     """Return a path for a layer's integers; a weight that serves several layers has integers for each."""
-    taken = {name.rpartition(".")[0] for name, _ in graph_module.named_buffers()}
-    names = (f"integers.{owner}:{number}" if number else f"integers.{owner}" for number in count())
-    return next(name for name in names if name not in taken)
+    taken = {name for name, _ in graph_module.named_buffers()}
+    names = (f"{owner}:{number}" if number else owner for number in count())
+    return next(name for name in names if f"{name}.weight_integers" not in taken)
 
 
 def buffer(graph_module: GraphModule, path: str, value: Tensor) -> Node:
     """Register a buffer at a dotted path and return a node that reads it."""
-    owner, _, name = path.rpartition(".")
     part: nn.Module = graph_module
-    for step in owner.split("."):
-        if not hasattr(part, step):
-            part.add_module(step, nn.Module())
-        part = getattr(part, step)
+    *owners, name = path.split(".")
+    for owner in filter(None, owners):
+        if not hasattr(part, owner):
+            part.add_module(owner, nn.Module())
+        part = getattr(part, owner)
     part.register_buffer(name, value)
-    return graph_module.graph.get_attr(path)
+    return graph_module.graph.get_attr(path.lstrip("."))
 
 
 def dequantized(graph_module: GraphModule, path: str, integers: Tensor, scale: Tensor) -> Node:
     """Store integers (axis 0 has a scale each) and return the node of the numbers they stand for."""
     zero_point = torch.zeros(scale.shape, dtype=integers.dtype)
-    parts = {"": integers, "_scale": scale, "_zero_point": zero_point}
-    nodes = [buffer(graph_module, path + suffix, value) for suffix, value in parts.items()]
+    parts = {"integers": integers, "scale": scale, "zero_point": zero_point}
+    nodes = [buffer(graph_module, f"{path}_{part}", value) for part, value in parts.items()]
     return graph_module.graph.call_function(mcomp.dequantize_linear.default, (*nodes, 0))
 
 

@@ -28,17 +28,6 @@ class Quantizers(Edit):
     weights: tuple[str, ...]
     keep_float: tuple[str, ...] = ()
 
-    @classmethod
-    def placed(
-        cls, module: nn.Module, example: Mapping[str, Tensor], keep_float: tuple[str, ...] = ()
-    ) -> Quantizers:
-        """Return the edit that quantizes a module: its sites are those that the placement rules give."""
-        from mcomp_stages.methods.quantization.placement import placement
-        from mcomp_stages.methods.quantization.training_graph import canonical_graph
-
-        sites = placement(canonical_graph(module, example).graph, keep_float)
-        return cls(activations=tuple(sites.activations), weights=tuple(sites.weights), keep_float=keep_float)
-
     def apply(self, module: nn.Module, state: State) -> None:
         """Give every site that has no state yet a fresh one; the module itself does not change."""
         from mcomp_stages.methods.quantization.fake_quantize import fresh_state
@@ -53,7 +42,7 @@ class Quantizers(Edit):
                 state.setdefault(f"quantizers.{site}.{name}", tensor)
 
     def training_module(self, model: Model, example: Mapping[str, Tensor]) -> QuantizedGraph:
-        """Capture the model and put its quantizers in. Raises StageError if the sites are not the recorded ones."""
+        """Capture the model and put its quantizers in. Raises StageError if its sites are others."""
         from mcomp_stages.methods.quantization.placement import placement
         from mcomp_stages.methods.quantization.training_graph import canonical_graph, insert_quantizers
 
@@ -64,9 +53,8 @@ class Quantizers(Edit):
         graph = insert_quantizers(captured, sites)
         for site, quantizer in graph.activation_quantizers().items():
             prefix = f"quantizers.{site}."
-            quantizer.load_state_dict(
-                {name: model.state[prefix + name].clone() for name in quantizer.state_dict()}
-            )
+            state = {name: model.state[prefix + name].clone() for name in quantizer.state_dict()}
+            quantizer.load_state_dict(state, assign=True)  # and so on the model's device
         return graph
 
     def inference_module(self, model: Model, example: Mapping[str, Tensor]) -> GraphModule:

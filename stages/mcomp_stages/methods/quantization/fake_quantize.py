@@ -2,9 +2,9 @@
 
 The grids are those of `operators`: activations uint8 per tensor with a zero point, weights int8 per output
 channel, symmetric. The forward pass uses the arithmetic of the operators to the last bit, so that a
-converted model equals the trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale and
-round after the zero point is added, which breaks ties another way, and take over three times as long on a CPU;
-its fused moving-average kernel is not symmetric for channels of one sign.
+converted model equals the trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale
+and round after the zero point is added, which breaks ties another way, and take over three times as long on
+a CPU; its fused moving-average kernel is not symmetric for channels of one sign.
 Source: Jacob et al. 2018, arXiv:1712.05877.
 """
 
@@ -24,7 +24,7 @@ LARGEST_WEIGHT = 127
 
 
 def activation_grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the float32 scale and uint8 zero point of the grid that covers [low, high] and holds zero exactly."""
+    """Return the float32 scale and uint8 zero point of the grid over [low, high] that holds zero exactly."""
     low, high = low.clamp(max=0), high.clamp(min=0)
     scale = ((high - low) / 255).clamp(min=SMALLEST_SCALE)
     return scale, torch.round(-low / scale).clamp(0, 255).to(torch.uint8)

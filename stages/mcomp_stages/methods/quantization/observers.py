@@ -19,7 +19,7 @@ def widest(old: Range, batch: Range) -> Range:
 
 
 def moving_average(old: Range, batch: Range) -> Range:
-    """Return the exponential moving average of the extremes (Jacob et al. 2018, arXiv:1712.05877, section 3.1)."""
+    """Return the moving average of the batches' extremes (Jacob et al. 2018, arXiv:1712.05877, 3.1)."""
     return old[0].lerp(batch[0], NEWEST), old[1].lerp(batch[1], NEWEST)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def along(parameter: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Return a scale or zero point in a shape that broadcasts over `x`: for all of it, or per slice of `axis`."""
+    """Return a scale or zero point (one, or one for each slice of `axis`) shaped to broadcast over `x`."""
     if parameter.ndim == 0:
         return parameter
     shape = [1] * x.ndim

@@ -65,7 +65,10 @@ class Search:
 
 
 def placement(graph: Graph, keep_float: Collection[str] = ()) -> Placement:
-    """Return the sites of a canonical graph; layers whose module path is in `keep_float` get none."""
+    """Return the sites of a canonical graph; layers whose module path is in `keep_float` get none.
+
+    A weight that serves several layers is quantized unless one of them stays in float.
+    """
     search = Search()
     weights: dict[str, Node] = {}
     layers: dict[str, str] = {}
@@ -124,7 +127,7 @@ def place_joint(node: Node, search: Search) -> None:
 
 
 def origin(value: Any) -> Node:
-    """Return the value whose grid this one keeps: itself, or what stands before shapes, pooling and padding."""
+    """Return the value whose grid this one keeps: itself, or what stands before shapes, pools and pads."""
     while passes(value):
         value = value.args[0]
     assert isinstance(value, Node)
@@ -160,7 +163,7 @@ def follower(node: Node, targets: tuple[Any, ...]) -> Node | None:
 
 
 def site_names(graph: Graph) -> dict[Node, str]:
-    """Name values by module path, operation and ordinal there (`layer1.0#add_0`); inputs by their own name."""
+    """Name values by module path, operation and ordinal there (`layer1.0#add_0`), inputs by their names."""
     names: dict[Node, str] = {}
     count: Counter[str] = Counter()
     for node in graph.nodes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
@@ -57,22 +56,3 @@ def insert(graph_module: GraphModule, site: str, value: Node, quantizer: nn.Modu
         call = graph_module.graph.call_module(target, (value,))
     call.meta = {**value.meta, "site": site}
     value.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
-
-
-def calibrate(graph: QuantizedGraph, batches: Iterable[Mapping[str, Tensor]], observer: str) -> None:
-    """Set the ranges of the activations from inputs that run through the graph in float, in inference mode."""
-    graph.train(False)
-    quantizers = graph.activation_quantizers().values()
-    for quantizer in quantizers:
-        quantizer.observer = observer
-    with torch.no_grad():
-        for inputs in batches:
-            graph(**inputs)
-    for quantizer in quantizers:
-        quantizer.observer = None
-
-
-def follow_ranges(graph: QuantizedGraph, num_steps: int) -> None:
-    """Let the ranges follow the activations for the next `num_steps` training steps; then they stay."""
-    for quantizer in graph.activation_quantizers().values():
-        quantizer.updates_left.fill_(num_steps)

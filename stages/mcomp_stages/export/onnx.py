@@ -1,0 +1,58 @@
+"""Write an ONNX file and prove it in ONNX Runtime.
+
+    export:
+      type: export.onnx
+      opset: 21
+
+Quantized models become QuantizeLinear and DequantizeLinear around ordinary operators, with weights stored as
+int8. The file is run on validation samples beside the model it came from, and the graph that the runtime makes
+of it is read: a quantized layer that would run in float is an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from mcomp.stage import Context, Form, StageConfig, StageResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcomp.model.model import Model
+
+LARGEST_PROOF = 256
+
+
+class ExportOnnx(StageConfig):
+    """An ONNX file for any batch size; inputs are named as the data provides them, the output is `output`."""
+
+    forms = {Form.FLOAT: Form.FLOAT, Form.QUANTIZED: Form.QUANTIZED}
+    exports = "onnxruntime"
+
+    type: Literal["export.onnx"] = "export.onnx"
+    opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators")] = 21
+
+    def run(self, model: Model, context: Context) -> StageResult:
+        from mcomp_stages.methods.onnx.graph import served_graph
+        from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
+        from mcomp_stages.methods.onnx.write import write_onnx
+
+        require_masked_zeros(model)
+        path = context.folder / "model.onnx"
+        served = served_graph(model, context.example)
+        files = write_onnx(served, context.example, path, opset=self.opset)
+        census = require_integers(path, model)
+        parity = require_parity(path, served, validation_inputs(context), model.quantized)
+        facts = {"opset": self.opset, "census": census.model_dump(mode="json"), "parity": parity.model_dump()}
+        return StageResult(None, files={file.name: file for file in files}, facts=facts)
+
+
+def validation_inputs(context: Context) -> list[dict[str, Tensor]]:
+    """Return the inputs of up to 256 validation samples, in batches."""
+    import torch
+
+    split = context.data.split("validation")
+    positions = torch.split(torch.arange(min(len(split), LARGEST_PROOF)), context.batch_size)
+    return [split.batch(some).inputs for some in positions]

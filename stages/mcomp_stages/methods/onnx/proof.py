@@ -1,0 +1,68 @@
+"""What an exported file must show in its runtime before it counts as exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mcomp.errors import StageError
+from mcomp.measure.census import census
+from mcomp.measure.parity import Parity, compare
+from mcomp.model.edits import Masks
+from mcomp.model.model import Model
+from mcomp.store.ledger import Census
+from mcomp_stages.methods.quantization.edit import Quantizers
+
+SMALLEST_AGREEMENT = 0.98
+# Of the median error, relative to the outputs' root mean square. Float runtimes sum in another order; in
+# integers a rounding that flips is passed on, by less than a step of the last layers.
+LARGEST_ERROR = {False: 1e-3, True: 2e-2}
+
+
+def require_masked_zeros(model: Model) -> None:
+    """Raise StageError naming the first parameter in which a masked weight is not zero."""
+    names = [name for edit in model.edits if isinstance(edit, Masks) for name in edit.names]
+    for name in names:
+        masked = model.module.get_parameter(name)[~model.state[f"masks.{name}"]]
+        if masked.any():
+            raise StageError(
+                f"{int(masked.count_nonzero())} pruned weights are not zero any more", module=name
+            )
+
+
+def require_parity(
+    path: Path, module: nn.Module, batches: Sequence[Mapping[str, Tensor]], quantized: bool
+) -> Parity:
+    """Return how far a file is from the module it came from. Raises StageError if that is too far."""
+    parity = compare(path, module, batches)
+    with torch.no_grad():
+        outputs = torch.cat([module(**inputs) for inputs in batches])
+    size = outputs.double().square().mean().sqrt().item()
+    if parity.agreement is not None and parity.agreement < SMALLEST_AGREEMENT:
+        raise StageError(
+            f"the file and the model it came from agree on {parity.agreement:.1%} of {parity.samples} samples; "
+            f"{SMALLEST_AGREEMENT:.0%} are needed"
+        )
+    if parity.median_error > LARGEST_ERROR[quantized] * size:
+        raise StageError(
+            f"the median error of the file's outputs is {parity.median_error / size:.2%} of their size; "
+            f"{LARGEST_ERROR[quantized]:.1%} is the most allowed"
+        )
+    return parity
+
+
+def require_integers(path: Path, model: Model) -> Census:
+    """Return what the runtime makes of a file. Raises StageError naming quantized layers left in float."""
+    found = census(path)
+    weights = [name for edit in model.edits if isinstance(edit, Quantizers) for name in edit.weights]
+    layers = {name.rpartition(".")[0] for name in weights}
+    in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]
+    if in_float or found.int8 < len(weights):
+        names = ", ".join(in_float or found.float_layers) or "they are missing"
+        raise StageError(
+            f"{len(weights)} layers are quantized, ONNX Runtime runs {found.int8} in integers; in float: {names}"
+        )
+    return found

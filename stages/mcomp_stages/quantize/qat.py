@@ -1,0 +1,104 @@
+"""Train a network that already computes with 8-bit integers, then fold it into them.
+
+    qat:
+      type: quantize.qat
+      weights: {bits: 8}
+      activations: {bits: 8}
+      observer: minmax
+      calibration_batches: 8
+      moving_ranges: 0.75
+      keep_float: []
+      training:
+        epochs: 2
+        optimizer: {type: sgd, lr: 0.01}
+
+Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the ranges of the
+activations; in training the ranges follow the data, and stay as they are for the last part. Weights have a
+scale for each output channel. Teachers may be given under `training`, as in `distill.offline`.
+
+Source: Jacob et al. 2018, arXiv:1712.05877.
+Differs: batch norm stays in the graph while training, and is folded exactly, sign and all, at conversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from mcomp.config import Config
+from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp_stages.methods.distillation.config import DistilledTraining
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcomp.model.model import Model
+
+
+class Integers(Config):
+    """How many bits the integers have."""
+
+    bits: Annotated[Literal[8], Field(description="8: what the runtime has fast operators for")] = 8
+
+
+class QuantizeQat(StageConfig):
+    """Quantization-aware training to INT8: weights s8 per channel, activations u8 per tensor."""
+
+    forms = {Form.FLOAT: Form.QUANTIZED}
+
+    type: Literal["quantize.qat"] = "quantize.qat"
+    weights: Integers = Integers()
+    activations: Integers = Integers()
+    observer: Annotated[
+        Literal["minmax", "moving_average"],
+        Field(description="the first ranges: extremes of all calibration batches, or their moving average"),
+    ] = "minmax"
+    calibration_batches: Annotated[int, Field(ge=1, description="batches that set the first ranges")] = 8
+    moving_ranges: Annotated[
+        float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")
+    ] = 0.75
+    keep_float: Annotated[
+        tuple[str, ...], Field(description="patterns of layers that stay in float (`layer1.*`)")
+    ] = ()
+    training: DistilledTraining
+
+    def run(self, model: Model, context: Context) -> StageResult:
+        from mcomp_stages.methods.distillation.training import fit_with_teachers
+        from mcomp_stages.methods.quantization.calibrate import with_moving_ranges
+        from mcomp_stages.methods.quantization.compare import require_equal
+
+        inserted, inputs = self.calibrated(model, context)
+        start = with_moving_ranges(inserted, self.num_moving_steps(context))
+        result = fit_with_teachers(start, self.training, context, label="quantize")
+        comparison = require_equal(result.model, context.example, inputs)
+        sites = result.model.edits[-1].model_dump(mode="json", exclude={"kind"})
+        return StageResult(
+            result.model, facts={**result.facts(), **self.widths(), **sites, "converted": asdict(comparison)}
+        )
+
+    def calibrated(self, model: Model, context: Context) -> tuple[Model, dict[str, Tensor]]:
+        """Return a copy of the model with calibrated quantizers, and the first of the calibration batches."""
+        import torch
+
+        from mcomp.training.device import borrowed_threads
+        from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
+
+        split = context.data.split("calibration")
+        positions = torch.split(torch.arange(len(split)), context.batch_size)[: self.calibration_batches]
+        batches = [split.batch(some).inputs for some in positions]
+        with borrowed_threads(context.compute.threads):
+            inserted = model.edited(quantizers_for(model.module, context.example, self.keep_float))
+            return calibrated(inserted, context.example, batches, self.observer), batches[0]
+
+    def num_moving_steps(self, context: Context) -> int:
+        """Return the number of training steps in which the ranges follow the data."""
+        from mcomp.data.sampler import cut_batches
+
+        steps_per_epoch = len(cut_batches(len(context.data.split("train")), context.batch_size))
+        return int(self.moving_ranges * self.training.epochs * steps_per_epoch)
+
+    def widths(self) -> dict[str, int]:
+        """Return the bits, for the report."""
+        return {"weight_bits": self.weights.bits, "activation_bits": self.activations.bits}
