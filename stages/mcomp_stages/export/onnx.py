@@ -5,8 +5,8 @@
       opset: 21
 
 Quantized models become QuantizeLinear and DequantizeLinear around ordinary operators, with weights stored as
-int8. The file is run on validation samples beside the model it came from, and the graph that the runtime makes
-of it is read: a quantized layer that would run in float is an error.
+int8. The file is run on validation samples beside the model it came from, and the graph that the runtime
+makes of it is read: a quantized layer that would run in float is an error.
 """
 
 from __future__ import annotations

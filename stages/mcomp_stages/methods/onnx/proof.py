@@ -43,8 +43,8 @@ def require_parity(
     size = outputs.double().square().mean().sqrt().item()
     if parity.agreement is not None and parity.agreement < SMALLEST_AGREEMENT:
         raise StageError(
-            f"the file and the model it came from agree on {parity.agreement:.1%} of {parity.samples} samples; "
-            f"{SMALLEST_AGREEMENT:.0%} are needed"
+            f"the file agrees with the model it came from on {parity.agreement:.1%} of {parity.samples} "
+            f"samples; {SMALLEST_AGREEMENT:.0%} are needed"
         )
     if parity.median_error > LARGEST_ERROR[quantized] * size:
         raise StageError(
@@ -61,8 +61,9 @@ def require_integers(path: Path, model: Model) -> Census:
     layers = {name.rpartition(".")[0] for name in weights}
     in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]
     if in_float or found.int8 < len(weights):
-        names = ", ".join(in_float or found.float_layers) or "they are missing"
+        names = ", ".join(in_float or found.float_layers) or "none"
         raise StageError(
-            f"{len(weights)} layers are quantized, ONNX Runtime runs {found.int8} in integers; in float: {names}"
+            f"{len(weights)} layers are quantized, ONNX Runtime runs {found.int8} in integers; "
+            f"left in float: {names}"
         )
     return found

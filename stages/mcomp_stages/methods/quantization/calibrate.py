@@ -38,7 +38,7 @@ def matches(module: nn.Module, pattern: str, sites: Placement) -> list[str]:
     selected = select_modules(module, [pattern])
     layers = [
         layer
-        for layer in sites.layers.values()
+        for layer in sites.layers
         if any(layer == path or layer.startswith(f"{path}.") for path in selected)
     ]
     if not layers:

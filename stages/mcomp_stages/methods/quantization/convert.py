@@ -18,7 +18,7 @@ from mcomp_stages.methods.quantization.fake_quantize import (
     weight_integers,
 )
 from mcomp_stages.methods.quantization.fold import Affine, integer_layer, norm_affine
-from mcomp_stages.methods.quantization.placement import NORMS, PADS, follower, is_layer, origin, passes
+from mcomp_stages.methods.quantization.placement import CONVOLUTIONS, NORMS, PADS, follower, origin, passes
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 mcomp = torch.ops.mcomp
@@ -151,12 +151,12 @@ def lower_quantizer(graph_module: GraphModule, node: Node) -> None:
 def carry_integers(graph_module: GraphModule, node: Node) -> None:
     """Let a shape operation or max-pooling run on the integers, and dequantize behind it.
 
-    Padding in front of nothing but layers stays in floats: the runtime takes it into the convolution.
+    Padding in front of nothing but convolutions stays in floats: the runtime takes it into the convolution.
     """
     source = node.args[0] if node.args else None
     if not (isinstance(source, Node) and source.target is mcomp.dequantize_linear.default and passes(node)):
         return
-    if node.target in PADS and all(is_layer(user) for user in node.users):
+    if node.target in PADS and all(user.target in CONVOLUTIONS for user in node.users):
         return
     integers, scale, zero_point, axis = source.args
     with node.graph.inserting_after(node):

@@ -24,7 +24,7 @@ from mcomp_stages.methods.quantization.canonical import DROPOUTS, is_global_pool
 aten = torch.ops.aten
 
 CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
-LINEARS = (aten.linear.default,)
+LAYERS = (*CONVOLUTIONS, aten.linear.default)
 NORMS = (aten.batch_norm.default,)
 ACTIVATIONS = (aten.relu.default, aten.relu_.default, aten.hardtanh.default, aten.hardtanh_.default)
 ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
@@ -49,8 +49,8 @@ class Placement:
 
     activations: dict[str, Node]
     weights: dict[str, Node]
-    layers: dict[str, str]
-    """The layers that become integers: module path by weight site."""
+    layers: tuple[str, ...]
+    """The module paths of the layers that become integers."""
 
 
 @dataclass
@@ -65,36 +65,35 @@ class Search:
 
 
 def placement(graph: Graph, keep_float: Collection[str] = ()) -> Placement:
-    """Return the sites of a canonical graph; layers whose module path is in `keep_float` get none.
+    """Return the sites of a canonical graph; layers whose module path is in `keep_float` stay in float.
 
-    A weight that serves several layers is quantized unless one of them stays in float.
+    A weight that serves several layers is quantized in all of them or in none.
     """
     search = Search()
     weights: dict[str, Node] = {}
-    layers: dict[str, str] = {}
+    layers: list[str] = []
     for node in graph.nodes:
-        if is_layer(node) and module_path(node) not in keep_float:
-            weight = node.args[1]
-            weights[str(weight.target)] = weight
-            layers[str(weight.target)] = module_path(node)
+        if is_layer(node) and not any(module_path(user) in keep_float for user in node.args[1].users):
+            weights[str(node.args[1].target)] = node.args[1]
+            layers.append(module_path(node))
             place_layer(node, search)
         elif is_joint(node):
             place_joint(node, search)
     names = site_names(graph)
     ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or is_joint(node)}
     activations = {names[ends.get(node, node)]: node for node in graph.nodes if node in search.wanted}
-    return Placement(activations, weights, layers)
+    return Placement(activations, weights, tuple(layers))
 
 
 def is_layer(node: Node) -> bool:
-    """Whether a call is a convolution or a linear on rows whose weight is a parameter."""
-    if node.target not in CONVOLUTIONS + LINEARS:
+    """Whether a call is a convolution, or a linear on rows, whose weight is a parameter of such alone."""
+    if node.target not in LAYERS:
         return False
     source, weight = node.args[0], node.args[1]
     assert isinstance(source, Node)
     assert isinstance(weight, Node)
     rows = node.target in CONVOLUTIONS or source.meta["val"].ndim == 2
-    return weight.op == "get_attr" and rows
+    return rows and weight.op == "get_attr" and all(user.target in LAYERS for user in weight.users)
 
 
 def place_layer(node: Node, search: Search) -> None:
@@ -163,11 +162,11 @@ def follower(node: Node, targets: tuple[Any, ...]) -> Node | None:
 
 
 def site_names(graph: Graph) -> dict[Node, str]:
-    """Name values by module path, operation and ordinal there (`layer1.0#add_0`), inputs by their names."""
+    """Name values by module path, operation and ordinal (`layer1.0#add_0`), inputs by their own name."""
     names: dict[Node, str] = {}
     count: Counter[str] = Counter()
     for node in graph.nodes:
-        if node.op == "placeholder":
+        if node.op in ("placeholder", "get_attr"):
             names[node] = f"#{node.target}"
         elif node.op == "call_function":
             operation = getattr(node.target, "__name__", str(node.target)).split(".")[0].rstrip("_")
