@@ -12,31 +12,9 @@ from pathlib import Path
 
 import onnx
 
+from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS
 from mcomp.measure.runtime import load_session, session_options
 from mcomp.store.ledger import Census
-
-# Operators that are a layer, and which of their inputs may be its weight. A product of two activations
-# (attention) has no constant operand and is no layer.
-INT8_LAYERS: dict[str, tuple[int, ...]] = {
-    "QLinearConv": (3,),
-    "ConvInteger": (1,),
-    "QGemm": (3,),
-    "QLinearMatMul": (0, 3),
-    "MatMulInteger": (0, 1),
-    "MatMulIntegerToFloat": (0, 1),
-    "DynamicQuantizeMatMul": (1,),
-}
-FLOAT_LAYERS: dict[str, tuple[int, ...]] = {
-    "Conv": (1,),
-    "FusedConv": (1,),
-    "NhwcFusedConv": (1,),
-    "ConvTranspose": (1,),
-    "Gemm": (0, 1),
-    "FusedGemm": (0, 1),
-    "MatMul": (0, 1),
-    "FusedMatMul": (0, 1),
-    "MatMulNBits": (1,),
-}
 
 
 def census(path: Path, threads: int = 1) -> Census:

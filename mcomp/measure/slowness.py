@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from mcomp.measure.operators import LAYOUT, PAIRS
 from mcomp.store.ledger import Census
 
 NAMED = 5  # how many layers a message names
-LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose")
-PAIRS = ("QuantizeLinear", "DequantizeLinear")
 BYTE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
