@@ -62,6 +62,18 @@ class Attribute(Config):
     value: int | tuple[int, ...]
 
 
+def names_of_tensors(module: nn.Module) -> dict[str, list[str]]:
+    """Return all the names of the tensor behind each name of a parameter or buffer: several if it is tied."""
+    named = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    by_identity: dict[int, list[str]] = {}
+    for name, tensor in named:
+        by_identity.setdefault(id(tensor), []).append(name)
+    return {name: by_identity[id(tensor)] for name, tensor in named}
+
+
 class KeepChannels(Edit):
     """Cut whole channels: slice parameters and buffers, and set the attributes that follow."""
 
@@ -72,18 +84,19 @@ class KeepChannels(Edit):
     def apply(self, module: nn.Module, state: State) -> None:
         import torch
 
+        aliases = names_of_tensors(module)
         for cut in self.slices:
             owner, _, name = cut.name.rpartition(".")
-            part = module.get_submodule(owner)
-            tensor = getattr(part, name, None)
+            tensor = getattr(module.get_submodule(owner), name, None)
             if tensor is None or tensor.ndim <= cut.axis or tensor.shape[cut.axis] <= max(cut.keep):
                 raise ValueError(f"{cut.name} has no axis {cut.axis} with the kept indices")
             index = torch.tensor(cut.keep, device=tensor.device)
             kept = tensor.detach().index_select(cut.axis, index)
             if isinstance(tensor, torch.nn.Parameter):
-                setattr(part, name, torch.nn.Parameter(kept, requires_grad=tensor.requires_grad))
-            else:
-                setattr(part, name, kept)
+                kept = torch.nn.Parameter(kept, requires_grad=tensor.requires_grad)
+            for alias in aliases[cut.name]:  # tied tensors stay tied
+                owner, _, name = alias.rpartition(".")
+                setattr(module.get_submodule(owner), name, kept)
             mask = state.get(f"masks.{cut.name}")
             if mask is not None:
                 state[f"masks.{cut.name}"] = mask.index_select(cut.axis, index)
@@ -104,4 +117,6 @@ class Masks(Edit):
             shape = module.get_parameter(name).shape
             mask = state.setdefault(f"masks.{name}", torch.ones(shape, dtype=torch.bool))
             if mask.shape != shape:
-                raise ValueError(f"the mask of {name} has shape {tuple(mask.shape)}, the weight {tuple(shape)}")
+                raise ValueError(
+                    f"the mask of {name} has shape {tuple(mask.shape)}, the weight {tuple(shape)}"
+                )

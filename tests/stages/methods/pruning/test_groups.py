@@ -1,0 +1,179 @@
+"""Which channels belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mcomp_stages.methods.pruning.groups import STAYS, Groups, channel_groups
+from mcomp_stages.methods.pruning.views import split_axes
+from mcomp_stages.models.resnet import ResNetConfig
+from torch import Tensor, nn
+
+from mcomp.errors import StageError
+from tests.architectures import NETS, example
+
+
+def groups_of(groups: Groups, name: str, axis: int) -> list[int]:
+    """The groups along an axis; all STAYS if none of them can be cut."""
+    found = [a.groups.tolist() for a in groups.axes if (a.name, a.axis) == (name, axis)]
+    return found[0] if found else [STAYS]
+
+
+def stays(groups: Groups, name: str, axis: int) -> bool:
+    return set(groups_of(groups, name, axis)) == {STAYS}
+
+
+class Calls(nn.Module):
+    """A convolution, something done to its output, and a convolution."""
+
+    def __init__(self, between: object, width: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.other = nn.Conv2d(3, 8, 3, padding=1)
+        self.last = nn.Conv2d(width, 8, 1)
+        self.head = nn.Linear(8, 2)
+        self.between = between
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.between(self.first(image), self.other(image), image)  # type: ignore[operator]
+        return self.head(self.last(x).mean((2, 3)))
+
+
+def traced(between: object, width: int = 8) -> Groups:
+    return channel_groups(Calls(between, width), example())
+
+
+def test_a_residual_add_ties_the_channels_it_meets() -> None:
+    groups = traced(lambda x, y, image: x + y)
+    assert groups_of(groups, "first.weight", 0) == groups_of(groups, "other.weight", 0)
+    assert groups_of(groups, "first.weight", 0) == groups_of(groups, "last.weight", 1)
+    assert len(set(groups_of(groups, "first.weight", 0))) == 8
+
+
+def test_concatenation_keeps_channels_apart() -> None:
+    groups = traced(lambda x, y, image: torch.cat([x, y], 1), width=16)
+    both = groups_of(groups, "first.weight", 0) + groups_of(groups, "other.weight", 0)
+    assert groups_of(groups, "last.weight", 1) == both
+    assert len(set(both)) == 16
+
+
+def test_what_meets_the_input_stays() -> None:
+    groups = traced(lambda x, y, image: x + torch.cat([image, image, image[:, :2]], 1))
+    assert stays(groups, "first.weight", 0)
+    assert not stays(groups, "last.weight", 0)
+
+
+def test_a_mask_over_positions_freezes_nothing() -> None:
+    assert not stays(traced(lambda x, y, image: x * image[:, :1]), "first.weight", 0)
+
+
+def test_the_output_stays_and_so_does_the_input() -> None:
+    groups = traced(lambda x, y, image: x)
+    assert stays(groups, "head.weight", 0)
+    assert stays(groups, "first.weight", 1)
+
+
+def test_padding_of_positions_is_free_and_padding_of_channels_stays() -> None:
+    pad = nn.functional.pad
+    spatial = traced(lambda x, y, image: pad(x, (1, 1, 2, 2)))
+    assert len(set(groups_of(spatial, "last.weight", 1))) == 8
+    channel = traced(
+        lambda x, y, image: pad(x, (0, 0, 0, 0, 2, 2)) + torch.cat([y, x[:, :, :, :]], 1)[:, :12], 12
+    )
+    assert STAYS in groups_of(channel, "last.weight", 1)
+
+
+def test_option_a_shortcuts_freeze_only_the_padded_channels() -> None:
+    config = ResNetConfig(depth=20, width=16, shortcut="pad", in_channels=3, num_classes=10)
+    groups = channel_groups(config.build(), example(32))
+    stage2 = groups_of(groups, "layer2.0.conv2.weight", 0)
+    assert stage2[:8] == stage2[-8:] == [STAYS] * 8
+    assert stage2[8:-8] == groups_of(groups, "conv1.weight", 0)
+
+
+def test_positions_written_in_the_model_freeze_the_channels_they_point_at() -> None:
+    for between in (
+        lambda x, y, image: x[:, :4] + y[:, 4:],
+        lambda x, y, image: x.split([3, 5], 1)[1][:, :4] + x[:, :4],
+        lambda x, y, image: torch.roll(x, 1, 1)[:, :4],
+    ):
+        assert stays(traced(between, width=4), "first.weight", 0)
+
+
+def test_sums_and_softmax_over_channels_freeze_them() -> None:
+    assert stays(traced(lambda x, y, image: x - x.mean(1, keepdim=True)), "first.weight", 0)
+    assert stays(traced(lambda x, y, image: x.softmax(1)), "first.weight", 0)
+    assert not stays(traced(lambda x, y, image: x - x.mean(2, keepdim=True)), "first.weight", 0)
+
+
+def test_an_unknown_operator_freezes_what_it_sees_and_is_named_with_its_module() -> None:
+    groups = channel_groups(NETS["sorting"](), example())
+    assert stays(groups, "stem.weight", 0)
+    assert not stays(groups, "mixed.weight", 0)
+    assert groups.unknown == ("aten.cumsum.default",)
+
+
+def test_flatten_gives_a_channel_one_index_for_each_position() -> None:
+    groups = channel_groups(NETS["vgg"](), example())
+    flat = groups_of(groups, "classifier.0.weight", 1)
+    assert flat == [g for g in groups_of(groups, "features.8.weight", 0) for _ in range(4)]
+
+
+def test_buffers_of_a_norm_follow_its_channels() -> None:
+    groups = channel_groups(NETS["vgg"](), example())
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert groups_of(groups, f"features.1.{name}", 0) == groups_of(groups, "features.0.weight", 0)
+
+
+def test_grouped_convolution_and_group_norm_lose_whole_groups() -> None:
+    groups = channel_groups(NETS["grouped"](), example())
+    stem = np.array(groups_of(groups, "stem.weight", 0)).reshape(8, 4)
+    assert (stem == stem[:, :1]).all()
+    assert len(np.unique(stem)) == 8
+    assert groups_of(groups, "scale", 0) == groups_of(groups, "grouped.weight", 0)
+    assert stays(groups, "grouped.weight", 1)
+
+
+def test_a_shuffle_ties_the_same_position_of_both_halves() -> None:
+    groups = channel_groups(NETS["shuffle"](), example())
+    stem = groups_of(groups, "stem.weight", 0)
+    assert stem[:16] == stem[16:]
+    assert len(set(stem)) == 16
+
+
+def test_tied_weights_are_one_parameter() -> None:
+    groups = channel_groups(NETS["tied"](), example())
+    assert not any(axis.name == "second.weight" for axis in groups.axes)
+    assert groups_of(groups, "first.weight", 0) == groups_of(groups, "first.weight", 1)
+    assert "second.weight" not in groups.shapes
+
+
+def test_sets_hold_the_groups_that_cut_the_same_axes() -> None:
+    groups = channel_groups(NETS["mbconv"](), example())
+    assert sorted(len(s.groups) for s in groups.sets) == [16, 16, 16, 48, 48]
+    every = np.sort(np.concatenate([s.groups for s in groups.sets]))
+    assert every.tolist() == list(range(groups.num_groups))
+
+
+def test_skipped_layers_keep_their_output_channels() -> None:
+    groups = channel_groups(NETS["vgg"](), example(), skip=["features.4"])
+    assert stays(groups, "features.4.weight", 0)
+    assert not stays(groups, "features.4.weight", 1)
+    with pytest.raises(StageError, match=r"no module matches 'featres.4'; did you mean 'features.4'"):
+        channel_groups(NETS["vgg"](), example(), skip=["featres.4"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "split"),
+    [
+        ((2, 12, 5), (2, 3, 4, 5), [[1, 2]]),
+        ((2, 3, 4), (2, 12), []),
+        ((6, 7), (2, 3, 7), [[0, 1]]),
+        ((2, 6), (3, 4), [[0, 1]]),
+        ((2, 8), (2, 8, 1, 1), []),
+        ((), (1, 1), []),
+    ],
+)
+def test_split_axes(old: tuple[int, ...], new: tuple[int, ...], split: list[list[int]]) -> None:
+    assert list(split_axes(old, new)) == split
