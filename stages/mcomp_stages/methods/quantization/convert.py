@@ -87,9 +87,9 @@ def input_scale(graph_module: GraphModule, node: Node) -> Tensor:
 
 def affine_of(graph_module: GraphModule, norm: Node) -> Affine:
     gamma, beta, mean, variance = (tensor(graph_module, node) for node in norm.args[1:5])
-    if mean is None or variance is None:
-        raise StageError("batch norm without running statistics cannot be folded", module=module_path(norm))
     epsilon = norm.args[7]
+    assert mean is not None
+    assert variance is not None
     assert isinstance(epsilon, float)
     return norm_affine(gamma, beta, mean, variance, epsilon)
 

@@ -26,7 +26,14 @@ aten = torch.ops.aten
 CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
 LAYERS = (*CONVOLUTIONS, aten.linear.default)
 NORMS = (aten.batch_norm.default,)
-ACTIVATIONS = (aten.relu.default, aten.relu_.default, aten.hardtanh.default, aten.hardtanh_.default)
+ACTIVATIONS = (
+    aten.relu.default,
+    aten.relu_.default,
+    aten.relu6.default,
+    aten.relu6_.default,
+    aten.hardtanh.default,
+    aten.hardtanh_.default,
+)
 ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
 PADS = (aten.pad.default, aten.constant_pad_nd.default)
 PASSING = (

@@ -1,0 +1,131 @@
+"""The converted graph against the one that was trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mcomp_stages.methods.quantization.compare import compare, require_equal
+from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
+from torch import nn
+from torch.fx import GraphModule
+
+from mcomp.errors import StageError
+from mcomp.model.model import Model
+from tests.architectures import VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet
+from tests.stages.methods.quantization.nets import (
+    ChainNet,
+    ResidualNet,
+    float_model,
+    pictures,
+    quantized_model,
+)
+
+EXAMPLE = pictures(2)
+NETS = (ResidualNet, ChainNet, VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet)
+
+
+@pytest.fixture(scope="module")
+def residual() -> Model:
+    return quantized_model(float_model())
+
+
+def both(model: Model) -> tuple[QuantizedGraph, GraphModule]:
+    trained, converted = model.training_module(EXAMPLE), model.inference_module(EXAMPLE)
+    assert isinstance(trained, QuantizedGraph)
+    assert isinstance(converted, GraphModule)
+    return trained, converted
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_converted_equals_trained_at_every_site(net: type[nn.Module]) -> None:
+    model = quantized_model(float_model(net))
+    comparison = require_equal(model, EXAMPLE, pictures(16))
+    assert comparison.num_sites == len(model.edits[-1].activations)  # type: ignore[attr-defined]
+    assert comparison.agreement >= 0.999
+
+
+def test_converted_is_close_to_the_float_model(residual: Model) -> None:
+    with torch.no_grad():
+        expected, got = residual.module(**pictures()), residual.inference_module(EXAMPLE)(**pictures())
+    assert (got - expected).norm() < 0.03 * expected.norm()
+
+
+def edited(change: str) -> Model:
+    model = float_model()
+    module = model.module
+    assert isinstance(module, ResidualNet)
+    with torch.no_grad():
+        if change == "one-signed channels":
+            module.stem.weight.abs_()
+            module.conv.weight.abs_().neg_()
+        elif change == "zero and negative gains":
+            module.norm.weight[:3] = 0.0
+            module.norm2.weight.abs_().neg_()
+        elif change == "huge bias":
+            module.conv.weight[0] *= 1e-8
+            module.norm2.bias[0] = 5e4
+        elif change == "channel of zeros":
+            module.stem.weight[2] = 0.0
+            module.fc.weight[4] = 0.0
+        elif change == "constant activation":
+            module.stem.weight.zero_()
+    return model
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "one-signed channels",
+        "zero and negative gains",
+        "huge bias",
+        "channel of zeros",
+        "constant activation",
+    ],
+)
+def test_converted_equals_trained_at_the_edges(change: str) -> None:
+    model = quantized_model(edited(change))
+    assert require_equal(model, EXAMPLE, pictures()).agreement >= 0.999
+    with torch.no_grad():
+        assert torch.isfinite(model.inference_module(EXAMPLE)(**pictures())).all()
+
+
+def test_converted_holds_integers_and_no_batch_norm(residual: Model) -> None:
+    _, converted = both(residual)
+    tensors = dict(converted.named_buffers())
+    assert tensors["conv.weight_integers"].dtype is torch.int8
+    assert tensors["conv.bias_integers"].dtype is torch.int32
+    assert not list(converted.named_parameters())
+    assert not any("norm" in name for name in tensors)
+
+
+def test_shapes_and_max_pooling_run_on_integers() -> None:
+    _, converted = both(quantized_model(float_model(ChainNet)))
+    aten = torch.ops.aten
+    moved = [
+        n for n in converted.graph.nodes if n.target in (aten.max_pool2d.default, aten.flatten.using_ints)
+    ]
+    assert [node.args[0].op for node in moved] == ["call_function", "call_function"]
+    assert moved[0].args[0].target is torch.ops.mcomp.quantize_linear.default
+    assert moved[1].args[0] is moved[0]
+
+
+def test_converting_leaves_the_model_as_it_was(residual: Model) -> None:
+    before = {name: tensor.clone() for name, tensor in residual.module.state_dict().items()}
+    residual.inference_module(EXAMPLE)
+    assert all(torch.equal(before[name], tensor) for name, tensor in residual.module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "site"),
+    [
+        ("conv.weight_integers", "conv#conv2d_0"),
+        ("conv.bias_integers", "bias"),
+        ("fc.weight_scale", "output"),
+    ],
+)
+def test_a_wrong_conversion_is_found_and_named(residual: Model, tensor: str, site: str) -> None:
+    trained, converted = both(residual)
+    broken = converted.get_buffer(tensor)
+    broken[1] = broken[1] + 3
+    with pytest.raises(StageError, match=site):
+        compare(trained, converted, pictures())
