@@ -76,7 +76,7 @@ def dots(known: Sequence[Point], mode: str, symbol: str) -> Figure:
         "textposition": "middle right",
         "textfont": {"color": "@ink"},
         "line": {"color": "@line", "width": 2},
-        "marker": {"size": 10, "symbol": symbol, "color": last_accented(len(known))},
+        "marker": {"size": 10, "symbol": symbol, "color": last_accented(len(known)), "line": {"width": 2.5}},
         "cliponaxis": False,
         "hoverinfo": "none",
     }
