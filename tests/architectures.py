@@ -171,6 +171,37 @@ class TiedNet(nn.Module):
         return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
 
 
+class StoredTransposed(nn.Module):
+    """A linear that keeps its weight as (inputs, outputs), as GPT-2 does."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs) / inputs**0.5)
+        self.bias = nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
+class MLP(nn.Module):
+    """A layer norm, which fixes the width it sees, transposed weights, and a stack that is summed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3 * 16 * 16, 32)
+        self.norm = nn.LayerNorm(32)
+        self.up = StoredTransposed(32, 48)
+        self.side = StoredTransposed(32, 48)
+        self.act = nn.PReLU()
+        self.down = StoredTransposed(48, 32)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.norm(self.embed(image.to(torch.float32).flatten(1)))
+        both = torch.stack([self.act(self.up(x)), self.side(x)], dim=1).sum(1)
+        return self.head(torch.tanh(self.down(both)))
+
+
 class FixedSizeNet(nn.Module):
     """A number of channels is written in forward, where a cut cannot change it."""
 
@@ -209,6 +240,7 @@ NETS: dict[str, type[nn.Module]] = {
     "grouped": GroupedNet,
     "shuffle": ShuffleNet,
     "tied": TiedNet,
+    "mlp": MLP,
     "fixed_size": FixedSizeNet,
     "sorting": SortingNet,
 }

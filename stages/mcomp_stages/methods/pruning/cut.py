@@ -102,7 +102,7 @@ class Choices:
         kept = []
         for scores, allowed in zip(self._sorted, self._levels, strict=True):
             wanted = len(scores) - int(np.searchsorted(scores, threshold))
-            kept.append(allowed[np.searchsorted(allowed, wanted)] if wanted > allowed[0] else allowed[0])
+            kept.append(allowed[int(np.searchsorted(allowed, wanted))])
         return np.array(kept, dtype=np.int64)
 
     def at_threshold(self, target: float) -> Integers:

@@ -55,9 +55,9 @@ class Call:
             values += value if isinstance(value, list | tuple) else [value]
         return [value for value in values if isinstance(value, Tensor | Stored)]
 
-    def run(self, **changed: Any) -> Any:
+    def run(self) -> Any:
         """Execute the operator itself on the labels."""
-        arguments = {**self.arguments, **changed}
+        arguments = dict(self.arguments)
         for name, value in arguments.items():
             if isinstance(value, Stored):
                 arguments[name] = self.trace.labels_of(value)

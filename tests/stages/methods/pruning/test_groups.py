@@ -107,6 +107,14 @@ def test_sums_and_softmax_over_channels_freeze_them() -> None:
     assert not stays(traced(lambda x, y, image: x - x.mean(2, keepdim=True)), "first.weight", 0)
 
 
+def test_layer_norm_keeps_the_width_it_sees() -> None:
+    groups = channel_groups(NETS["mlp"](), example())
+    assert stays(groups, "embed.weight", 0)
+    assert groups_of(groups, "up.weight", 1) == groups_of(groups, "side.weight", 1)
+    assert groups_of(groups, "down.weight", 0) == groups_of(groups, "up.bias", 0)
+    assert not groups.unknown
+
+
 def test_an_unknown_operator_freezes_what_it_sees_and_is_named_with_its_module() -> None:
     groups = channel_groups(NETS["sorting"](), example())
     assert stays(groups, "stem.weight", 0)

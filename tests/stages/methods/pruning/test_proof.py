@@ -34,7 +34,7 @@ PRUNABLE: dict[str, ModelConfig] = {
     "resnet50": resnet(50, 8),
     **{
         name: NetConfig(name=name)
-        for name in ("vgg", "concat", "mbconv", "unet", "grouped", "shuffle", "tied")
+        for name in ("vgg", "concat", "mbconv", "unet", "grouped", "shuffle", "tied", "mlp")
     },
 }
 

@@ -25,7 +25,7 @@ def counted_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["vgg", "concat", "mbconv", "unet", "grouped", "shuffle", "tied"])
+@pytest.mark.parametrize("name", ["vgg", "concat", "mbconv", "unet", "grouped", "shuffle", "tied", "mlp"])
 def test_sizes_are_those_of_the_sliced_model(name: str) -> None:
     module = NETS[name]().eval()
     groups = channel_groups(module, example())
