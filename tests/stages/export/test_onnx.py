@@ -1,0 +1,62 @@
+"""The stage export.onnx."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from mcomp_stages.export import onnx as stage
+from mcomp_stages.export.onnx import ExportOnnx
+from pydantic import ValidationError
+
+from mcomp.errors import StageError
+from mcomp.model.model import Model
+from mcomp.stage import Context
+from tests.mcomp.training.setting import make_context, small_model
+from tests.stages.methods.quantization.nets import quantized_model
+from tests.stages.samples import sample_of
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return replace(make_context(), folder=tmp_path)
+
+
+def quantized(context: Context) -> Model:
+    return quantized_model(small_model(), stage.validation_inputs(context)[0])
+
+
+def test_the_sample_in_the_manual_is_valid() -> None:
+    assert ExportOnnx.model_validate(sample_of(stage)) == ExportOnnx()
+
+
+def test_a_quantized_model_becomes_a_proven_file(context: Context) -> None:
+    result = ExportOnnx().run(quantized(context), context)
+    assert result.model is None
+    onnx.checker.check_model(result.files["model.onnx"], full_check=True)
+    assert result.facts["opset"] == 21
+    assert result.facts["parity"]["samples"] == 24
+    assert result.facts["parity"]["agreement"] >= 0.98
+    assert (result.facts["census"]["int8"], result.facts["census"]["float"]) == (2, 0)
+
+
+def test_a_float_model_is_exported_by_the_same_stage(context: Context) -> None:
+    result = ExportOnnx().run(small_model(), context)
+    assert result.facts["census"]["float"] == 2
+    assert result.facts["parity"]["agreement"] == 1.0
+
+
+def test_a_file_that_disagrees_fails_the_stage(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mcomp_stages.methods.onnx import proof
+
+    monkeypatch.setattr(proof, "SMALLEST_AGREEMENT", 1.01)
+    with pytest.raises(StageError, match="agrees with the model"):
+        ExportOnnx().run(small_model(), context)
+
+
+@pytest.mark.parametrize("opset", [20, 24])
+def test_other_operator_sets_are_refused(opset: int) -> None:
+    with pytest.raises(ValidationError, match="opset"):
+        ExportOnnx(opset=opset)
