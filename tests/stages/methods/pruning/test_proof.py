@@ -84,7 +84,7 @@ def test_sliced_equals_masked_and_replays_on_a_fresh_architecture(name: str) -> 
         assert repr(fresh) == repr(pruned.module)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vgg", "unet"])
+@pytest.mark.parametrize("name", ["resnet20", "vgg", "concat", "mbconv", "unet", "shuffle"])
 def test_kept_indices_shifted_in_one_tensor_are_found_out(name: str) -> None:
     model = trained_like(PRUNABLE[name])
     cut = cut_in_half(model)
