@@ -149,11 +149,12 @@ READING: ContextVar[Reading | None] = ContextVar("READING", default=None)
 class RecipeFolder(ConfigSource):
     """Gives Hydra the files of a recipe's folder, as our strict reader reads them."""
 
-    def __init__(self, provider: str, path: str) -> None:
-        super().__init__(provider, path)
+    @property
+    def reading(self) -> Reading:
+        """The composition that is going on; not kept, because Hydra makes deep copies of its sources."""
         reading = READING.get()
         assert reading is not None
-        self.reading = reading
+        return reading
 
     @staticmethod
     def scheme() -> str:

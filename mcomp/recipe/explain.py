@@ -35,10 +35,18 @@ def explain(
     error: ValidationError, model: type[BaseModel], data: Any, places: Places, prefix: KeyPath = ()
 ) -> list[Problem]:
     """Return the problems in `data`, the value at `prefix` of the recipe, that `model` refused."""
-    mistakes = [read(line, data) for line in error.errors(include_url=False)]
+    mistakes = without_cascades([read(line, data) for line in error.errors(include_url=False)])
+    unknown = [mistake.path for mistake in mistakes if mistake.kind == "extra_forbidden"]
     return in_order(
-        problem(mistake, model, places, (*prefix, *mistake.path)) for mistake in without_cascades(mistakes)
+        problem(mistake, model, places, (*prefix, *mistake.path))
+        for mistake in mistakes
+        if mistake.kind != "missing" or not any(misspelt(path, mistake.path) for path in unknown)
     )
+
+
+def misspelt(unknown: KeyPath, missing: KeyPath) -> bool:
+    """Whether an unknown key is probably the missing one, so that there is one mistake and not two."""
+    return unknown[:-1] == missing[:-1] and bool(did_you_mean(str(unknown[-1]), [str(missing[-1])]))
 
 
 def read(line: Any, data: Any) -> Mistake:

@@ -74,11 +74,11 @@ def read_text(path: Path) -> str:
 
 
 def similar_files(path: Path) -> str:
-    """Return what to do about a missing file: the nearest names in its folder."""
+    """Return what to do about a missing file: the nearest name in its folder."""
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
-    near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=3)
-    return f"did you mean {' or '.join(str(path.with_name(name)) for name in near)}?" if near else ""
+    near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else ""
 
 
 class Reader:

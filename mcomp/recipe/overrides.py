@@ -28,6 +28,8 @@ def parse(texts: Sequence[str]) -> list[Override]:
     overrides: list[Override] = []
     for text in texts:
         try:
+            if UNUSABLE.search(text):
+                raise ValueError("it holds a NUL or bytes that are not UTF-8")
             override = parser.parse_override(text)
             refused = refusal(override, text)
         except (HydraException, ValueError, RecursionError) as error:
@@ -44,8 +46,6 @@ def parse(texts: Sequence[str]) -> list[Override]:
 def refusal(override: Override, text: str) -> tuple[str, str] | None:
     """Return why an override may not be used and what to do, or None if it may."""
     segments = re.split(r"[./]", override.key_or_group)
-    if UNUSABLE.search(text):
-        return "holds a NUL or bytes that are not UTF-8", "remove them"
     if segments[0] == "hydra" and LAUNCH_OPTION.fullmatch(override.key_or_group):
         return "the launcher and the sweeper are chosen for a sweep", "add -m"
     if segments[0] == "hydra":

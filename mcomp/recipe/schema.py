@@ -1,4 +1,4 @@
-"""What a recipe may say. The plugins that `model`, `data`, `task` and the stages name validate those parts."""
+"""What a recipe may say. What `model`, `data`, `task` and the stages may hold, their plugins say."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Measure(Config):
 
 
 class Bound(Config):
-    """A figure to be met: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
+    """A figure to meet: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
 
     min: float | None = None
     max: float | None = None
