@@ -60,7 +60,7 @@ class QuantizeQat(StageConfig):
         float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")
     ] = 0.75
     keep_float: Annotated[
-        tuple[str, ...], Field(description="patterns of layers that stay in float (`layer1.*`)")
+        tuple[str, ...], Field(description="patterns of layers, or of what holds them, that stay in float")
     ] = ()
     training: DistilledTraining
 

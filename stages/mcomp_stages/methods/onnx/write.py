@@ -119,7 +119,8 @@ def fused_nodes(graph: onnx.GraphProto, layer: onnx.NodeProto) -> Iterator[onnx.
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Rename values inside a graph, in place; its outputs keep their names."""
-    inner = {old: new for old, new in names.items() if old not in {output.name for output in graph.output}}
+    outputs = {output.name for output in graph.output}
+    inner = {old: new for old, new in names.items() if old not in outputs}
     for node in graph.node:
         for values in (node.input, node.output):
             values[:] = [inner.get(value, value) for value in values]

@@ -25,6 +25,7 @@ def canonical_pooling(graph_module: GraphModule) -> None:
 
 
 def pool_as_mean(node: Node) -> None:
+    """Replace a call if it is global pooling in another form."""
     if node.target is aten.adaptive_avg_pool2d.default and node.args[1] in ([1], [1, 1]):
         replace(node, call_before(node, aten.mean.dim, node.args[0], [2, 3], True))
     elif averages_spatial_axes(node) and not is_global_pool(node):

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from mcomp.errors import StageError
-from mcomp.model.graph import attribute, module_path
+from mcomp.model.graph import attribute
 from mcomp_stages.methods.quantization.canonical import lower_pooling, remove_dropout, replace
 from mcomp_stages.methods.quantization.fake_quantize import (
     ActivationQuantizer,
@@ -54,6 +53,7 @@ def called(graph_module: GraphModule, node: Any) -> nn.Module | None:
 
 
 def is_quantized_layer(graph_module: GraphModule, node: Node) -> bool:
+    """Whether a call reads a quantized weight."""
     return len(node.args) > 1 and isinstance(called(graph_module, node.args[1]), WeightQuantizer)
 
 
@@ -68,10 +68,10 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
     bias = tensor(graph_module, node.args[2]) if len(node.args) > 2 else None
     affine = None if norm is None else affine_of(graph_module, norm)
     layer = integer_layer(weight, scale, bias, affine, input_scale(graph_module, node))
-    owner = free_name(graph_module, str(weight_node.target).rpartition(".")[0])
+    prefix = free_prefix(graph_module, str(weight_node.target))
     with graph_module.graph.inserting_before(node):
-        weights = dequantized(graph_module, f"{owner}.weight", layer.weight, layer.weight_scale)
-        biases = dequantized(graph_module, f"{owner}.bias", layer.bias, layer.bias_scale)
+        weights = dequantized(graph_module, f"{prefix}weight", layer.weight, layer.weight_scale)
+        biases = dequantized(graph_module, f"{prefix}bias", layer.bias, layer.bias_scale)
     biases.meta["exact"] = layer.exact_bias
     node.args = (node.args[0], weights, biases, *node.args[3:])
     if norm is not None:
@@ -79,13 +79,14 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
 
 
 def input_scale(graph_module: GraphModule, node: Node) -> Tensor:
+    """Return the scale of what a layer reads: placement gives every quantized layer a quantized input."""
     quantizer = called(graph_module, origin(node.args[0]))
-    if not isinstance(quantizer, ActivationQuantizer):
-        raise StageError("its weights are quantized, its input is not", module=module_path(node))
+    assert isinstance(quantizer, ActivationQuantizer)
     return quantizer.grid()[0]
 
 
 def affine_of(graph_module: GraphModule, norm: Node) -> Affine:
+    """Return what a call of batch norm does in inference."""
     gamma, beta, mean, variance = (tensor(graph_module, node) for node in norm.args[1:5])
     epsilon = norm.args[7]
     assert mean is not None
@@ -102,28 +103,32 @@ def tensor(graph_module: GraphModule, node: Any) -> Tensor | None:
     return value
 
 
-def free_name(graph_module: GraphModule, owner: str) -> str:
-    """Return a path for a layer's integers; a weight that serves several layers has integers for each."""
+def free_prefix(graph_module: GraphModule, weight: str) -> str:
+    """Return what the names of a layer's integers start with: the path of its weight's module and a dot.
+
+    A weight that serves several layers has integers for each; the later ones are numbered.
+    """
+    owner, dot, _ = weight.rpartition(".")
     taken = {name for name, _ in graph_module.named_buffers()}
-    names = (f"{owner}:{number}" if number else owner for number in count())
-    return next(name for name in names if f"{name}.weight_integers" not in taken)
+    prefixes = (f"{owner}:{number}." if number else f"{owner}{dot}" for number in count())
+    return next(prefix for prefix in prefixes if f"{prefix}weight_integers" not in taken)
 
 
 def buffer(graph_module: GraphModule, path: str, value: Tensor) -> Node:
     """Register a buffer at a dotted path and return a node that reads it."""
     part: nn.Module = graph_module
     *owners, name = path.split(".")
-    for owner in filter(None, owners):
+    for owner in owners:
         if not hasattr(part, owner):
             part.add_module(owner, nn.Module())
         part = getattr(part, owner)
     part.register_buffer(name, value)
-    return graph_module.graph.get_attr(path.lstrip("."))
+    return graph_module.graph.get_attr(path)
 
 
 def dequantized(graph_module: GraphModule, path: str, integers: Tensor, scale: Tensor) -> Node:
     """Store integers (axis 0 has a scale each) and return the node of the numbers they stand for."""
-    zero_point = torch.zeros(scale.shape, dtype=integers.dtype)
+    zero_point = torch.zeros_like(scale, dtype=integers.dtype)
     parts = {"integers": integers, "scale": scale, "zero_point": zero_point}
     nodes = [buffer(graph_module, f"{path}_{part}", value) for part, value in parts.items()]
     return graph_module.graph.call_function(mcomp.dequantize_linear.default, (*nodes, 0))

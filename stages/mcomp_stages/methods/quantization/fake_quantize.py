@@ -88,8 +88,8 @@ class ActivationQuantizer(nn.Module):
             return x
         if self.training and self.updates_left > 0:
             self.follow(x.detach())
-        scale, zero_point = self.grid()
-        return RoundActivation.apply(x, scale, zero_point)  # type: ignore[no-untyped-call, no-any-return]
+        rounded: Tensor = RoundActivation.apply(x, *self.grid())  # type: ignore[no-untyped-call]  # torch's
+        return rounded
 
     def grid(self) -> tuple[Tensor, Tensor]:
         """Return the float32 scale and uint8 zero point, both scalars."""
@@ -126,7 +126,8 @@ class WeightQuantizer(nn.Module):
     """Quantize a weight per output channel (axis 0) to int8 in -127..127; the scale follows the weight."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        return RoundWeight.apply(weight, weight_scale(weight))  # type: ignore[no-untyped-call, no-any-return]
+        rounded: Tensor = RoundWeight.apply(weight, weight_scale(weight))  # type: ignore[no-untyped-call]
+        return rounded
 
 
 def weight_integers(weight: Tensor) -> tuple[Tensor, Tensor]:

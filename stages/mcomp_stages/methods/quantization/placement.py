@@ -47,6 +47,8 @@ PASSING = (
     aten.unsqueeze.default,
     aten.squeeze.dim,
     aten.squeeze.dims,
+    aten.contiguous.default,
+    aten.clone.default,
 )
 
 
