@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mcomp.data.sampler import EpochSampler
 from mcomp.errors import StageError
@@ -18,13 +17,12 @@ from mcomp.stage import Context, Progress
 from mcomp.training.config import Training
 from mcomp.training.constraints import ZeroedWeights
 from mcomp.training.device import (
-    arrange,
     borrowed_generators,
     borrowed_threads,
-    channels_last,
     chosen_device,
     device_of,
     make_fabric,
+    on_device,
     to_device,
 )
 from mcomp.training.nonfinite import require_finite_weights
@@ -124,24 +122,16 @@ def load_kept(state: TrainState, training: Training) -> Epoch:
 
 
 def placed_copy(model: Model, device: torch.device) -> Model:
-    """Return a copy on `device`, convolution weights with their channels last: they train faster that way.
-
-    This comes before any graph is captured, because a graph shares only what is not moved after it.
-    """
+    """Return a copy on `device`; a graph shares only what is not moved after it was captured."""
     copy = model.copy()
-    arrange(copy.module.to(device), torch.channels_last)
-    return replace(copy, state={name: tensor.to(device) for name, tensor in copy.state.items()})
-
-
-def on_device(example: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return example inputs as training will see them."""
-    return {name: channels_last(tensor.to(device)) for name, tensor in example.items()}
+    copy.module.to(device)
+    return replace(copy, state=on_device(copy.state, device))
 
 
 def returned(model: Model) -> Model:
-    """Return a trained model on the CPU, in inference mode and in torch's ordinary memory layout."""
-    arrange(model.module.eval().to("cpu"), torch.contiguous_format)
-    return replace(model, state={name: tensor.cpu() for name, tensor in model.state.items()})
+    """Return a trained model on the CPU and in inference mode."""
+    model.module.eval().to("cpu")
+    return replace(model, state=on_device(model.state, torch.device("cpu")))
 
 
 def require_changed(before: nn.Module, after: nn.Module) -> None:
