@@ -196,8 +196,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """Fill `module`, in place, from a checkpoint of somebody else, or from a folder that `save_model` wrote.
 
     Known: .safetensors, and .pt or .pth with a state dict at the top or below `state_dict`, `model` and the
-    like; prefixes of wrappers (`module.`) are dropped. Raises CheckpointError if the file is missing, truncated,
-    unsafe, does not fit, or holds numbers that are not finite; the module is left as it was.
+    like; wrappers' prefixes (`module.`) are dropped. Raises CheckpointError if the file is missing, truncated
+    or unsafe, does not fit, or holds numbers that are not finite; the module is left as it was.
     """
     tensors = folder_tensors(path) if path.is_dir() else read_tensors(path)
     fill(module, without_wrappers(tensors, tensors_of(module)), str(path), both_real)

@@ -139,7 +139,6 @@ class Store:
                     raise
             break
         self.disk.sync_folder(target.parent)
-        self.disk.sync_folder(source.parent)
         return target
 
     @contextmanager
@@ -230,14 +229,14 @@ class Store:
         if not self.require_format():
             self.require_ours()
             self.make_folder(self.root)
+            for name in FOLDERS:
+                with suppress(FileExistsError):
+                    self.disk.mkdir(self.root / name)
             self.disk.write(self.root / IGNORE, b"*\n")
             self.disk.sync_file(self.root / IGNORE)
-            for name in FOLDERS:
-                self.make_folder(self.root / name)
-            marker = self.root / MARKER
-            self.disk.put(
-                marker, canonical({"store_format": STORE_FORMAT}), self.root / temporary_name(MARKER)
-            )
+            self.disk.sync_folder(self.root)
+            text = canonical({"store_format": STORE_FORMAT})
+            self.disk.put(self.root / MARKER, text, self.root / temporary_name(MARKER))
         self.is_prepared = True
 
     def make_folder(self, folder: Path) -> None:
