@@ -1,7 +1,8 @@
-"""mcomp: one YAML recipe from a trained PyTorch checkpoint to a small, fast file that is proven in its runtime.
+"""mcomp: one YAML recipe from a trained PyTorch checkpoint to a small, fast file that is proven in its
+runtime.
 
-`mcomp.run` runs a recipe. `mcomp.plugins` has the decorators that register a model, data set, task or stage of one's own:
-`@mcomp.plugins.model("mine")`. Both are imported when they are first used.
+`mcomp.run` runs a recipe. `mcomp.plugins` has the decorators that register a model, data set, task or stage
+of one's own: `@mcomp.plugins.model("mine")`. Both are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -240,9 +240,7 @@ def import_modules(names: tuple[str, ...]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: every class of error has its own code, and none shows a traceback but
-    our bugs.
-    """
+    """Run the command line and exit: each class of error has its code, and only our bugs show a traceback."""
     signal.signal(signal.SIGTERM, raise_terminated)
     sys.exit(exit_code(arguments))
 

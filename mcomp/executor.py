@@ -1,6 +1,4 @@
-"""Where one step is really done: its input is loaded, the stage runs, the result is measured and
-published.
-"""
+"""Do one step: load its input, run the stage, measure the result, publish it."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ class Executor:
         return original(step.source) if isinstance(step.source, Origin) else self.model(step.source)
 
     def model(self, key: str) -> Model:
-        """Return the model of a step, from the store also when it was just made: what goes on is what was
-        kept.
-        """
+        """Return the model of a step from the store, also if it was just made: what was kept is what goes on."""
         artifact = self.store.find(key)
         if artifact is None:
             raise StageError(f"the result {key[:12]} that this step rests on is gone from the store")

@@ -173,7 +173,9 @@ class Planner:
             raise problem(loaded, (*path, "stage"), what, f"choose one of: {', '.join(models)}")
         return chain.tails[name]
 
-    def add(self, loaded: LoadedRecipe, name: str, tail: Tail) -> tuple[str, Tail]:
+    def add(
+        self, loaded: LoadedRecipe, name: str, tail: Tail, shown_as: str | None = None
+    ) -> tuple[str, Tail]:
         """Add the step of one stage behind `tail`; return its key and the model after it."""
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
         form = next_form(loaded, name, tail.form)
@@ -181,7 +183,9 @@ class Planner:
         key_json = step_key(recipe, config, tail.key, models)
         key = fingerprint(key_json)
         where = loaded.where(("stages", name))
-        self.steps.setdefault(key, Step(key, key_json, name, config, recipe, tail.source, models, where))
+        self.steps.setdefault(
+            key, Step(key, key_json, shown_as or name, config, recipe, tail.source, models, where)
+        )
         # An export leaves the model as it was: what follows it continues from its input.
         return key, (tail if config.exports is not None else Tail(key, form))
 
@@ -194,7 +198,9 @@ def make_plan(loaded: LoadedRecipe) -> Plan:
     baselines = {}
     if exports:
         reference = baseline(planner, loaded, chain)
-        baselines = {name: planner.add(loaded, name, reference)[0] for name in exports}
+        baselines = {
+            name: planner.add(loaded, name, reference, f"{name} of the baseline")[0] for name in exports
+        }
     wanted = [*chain.keys.values(), *baselines.values()]
     return Plan(loaded, needed(planner.steps, wanted), chain.keys, baselines)
 

@@ -49,8 +49,8 @@ class StageResult:
     """What a stage gives back.
 
     `model`: the new model, or None if the stage leaves it as it was (an export). `files`: what it wrote into
-    `context.folder`, by the name under which it is kept. `facts`: plain JSON for the report. A stage that changed nothing fails,
-    unless it says why in `unchanged`.
+    `context.folder`, by the name under which it is kept. `facts`: plain JSON for the report. A stage that
+    changed nothing fails, unless it says why in `unchanged`.
     """
 
     model: Model | None

@@ -39,7 +39,9 @@ def capture(module: nn.Module, example: Mapping[str, Tensor], *, dynamic_batch: 
     try:
         program = torch.export.export(module, (), dict(example), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch.export raises whatever the model's own code raises
-        raise StageError(f"torch.export cannot capture {type(module).__name__}: {first_line(error)}") from error
+        raise StageError(
+            f"torch.export cannot capture {type(module).__name__}: {first_line(error)}"
+        ) from error
     finally:
         for path, part in module.named_modules():
             part.training = was_training[path]

@@ -43,7 +43,9 @@ class Model:
         return any(edit.last for edit in self.edits)
 
     def training_module(self, example: Mapping[str, Tensor]) -> nn.Module:
-        """Return the module whose training trains this model: itself, or a captured graph that shares its parameters."""
+        """Return the module whose training trains this model: itself, or a captured graph that shares its
+        parameters.
+        """
         for edit in reversed(self.edits):
             module = edit.training_module(self, example)
             if module is not None:
@@ -53,8 +55,8 @@ class Model:
     def with_trained(self, training_module: nn.Module) -> Model:
         """Return this model with what training changed outside of `module`: the edits' own tensors.
 
-        `training_module` is what `training_module()` gave; it shares its parameters with `module`, so those are
-        already trained.
+        `training_module` is what `training_module()` gave; it shares its parameters with `module`, so those
+        are already trained.
         """
         state = dict(self.state)
         for edit in self.edits:

@@ -1,4 +1,7 @@
-"""What a run says about itself afterwards: one row for each step. Reports are drawn from this and nothing else."""
+"""What a run says about itself afterwards: one row for each step.
+
+Reports are drawn from this and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Latency(Config):
 
 
 class Figures(Config):
-    """What is known of a model after a step. `validation` and `train` are the task's metric on those splits."""
+    """What is known of a model after a step.
+
+    `validation` and `train` are the task's metric on those splits.
+    """
 
     validation: float | None = None
     train: float | None = None
@@ -41,7 +47,10 @@ class Census(Config):
 
 
 class Served(Config):
-    """An exported file as its runtime serves it. `latency` by batch size; ratios against the baseline's file."""
+    """An exported file as its runtime serves it.
+
+    `latency` by batch size; ratios against the baseline's file.
+    """
 
     file: str
     runtime: str
@@ -58,7 +67,10 @@ class Served(Config):
 
 
 class Row(Config):
-    """One step. `seconds` and `peak_memory_bytes` are of the run that computed it, also when it is a hit now."""
+    """One step.
+
+    `seconds` and `peak_memory_bytes` are of the run that computed it, also when it is a hit now.
+    """
 
     recipe: str
     stage: str

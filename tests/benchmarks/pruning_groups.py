@@ -17,13 +17,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mcomp.model.graph import capture
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut
 from mcomp_stages.methods.pruning.groups import graph_groups
 from mcomp_stages.methods.pruning.importance import channel_importance
 from mcomp_stages.models.resnet import ResNetConfig
-
-from mcomp.model.graph import capture
 from tests.architectures import NETS, example
 
 RESNETS = [(20, 32), (56, 32), (18, 224), (50, 224)]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from mcomp_stages.tasks.classification import ClassificationConfig
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch
@@ -17,6 +16,7 @@ from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.schema import Compute, RecipeRef
 from mcomp.stage import Context
+from mcomp_stages.tasks.classification import ClassificationConfig
 
 NUM_CLASSES = 3
 ONE_THREAD = Compute(threads=1)

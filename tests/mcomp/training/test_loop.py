@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from mcomp_stages.tasks.classification import ClassificationConfig
 from torch import Tensor
 
 from mcomp.data.contract import Batch
@@ -22,6 +21,7 @@ from mcomp.model.model import Model
 from mcomp.recipe.schema import Compute
 from mcomp.training.config import SGD, AdamW, Constant, EarlyStop, Training
 from mcomp.training.loop import Fit, fit
+from mcomp_stages.tasks.classification import ClassificationConfig
 from tests.mcomp.training.setting import (
     Quiet,
     label_loss,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mcomp_stages.data import digits
-from mcomp_stages.data.digits import DigitsConfig
 from sklearn.datasets import load_digits
 
 from mcomp.data.contract import DataFacts
 from mcomp.errors import RecipeError
+from mcomp_stages.data import digits
+from mcomp_stages.data.digits import DigitsConfig
 
 
 def test_splits_have_their_sizes_and_do_not_overlap() -> None:

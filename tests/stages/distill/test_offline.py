@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from mcomp_stages.distill import offline
-from mcomp_stages.distill.offline import DistillOffline
-from mcomp_stages.methods.distillation.config import DKD, DistilledTraining
-from mcomp_stages.methods.distillation.training import fit_with_teachers
 from pydantic import ValidationError
 
 from mcomp.recipe.schema import RecipeRef
 from mcomp.training.config import SGD, Constant, Training
+from mcomp_stages.distill import offline
+from mcomp_stages.distill.offline import DistillOffline
+from mcomp_stages.methods.distillation.config import DKD, DistilledTraining
+from mcomp_stages.methods.distillation.training import fit_with_teachers
 from tests.mcomp.training.setting import make_context, same, small_model, weights
 from tests.stages.samples import sample_of
 

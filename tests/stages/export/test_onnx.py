@@ -7,13 +7,13 @@ from pathlib import Path
 
 import onnx
 import pytest
-from mcomp_stages.export import onnx as stage
-from mcomp_stages.export.onnx import ExportOnnx
 from pydantic import ValidationError
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.stage import Context
+from mcomp_stages.export import onnx as stage
+from mcomp_stages.export.onnx import ExportOnnx
 from tests.mcomp.training.setting import make_context, small_model
 from tests.stages.methods.quantization.nets import quantized_model
 from tests.stages.samples import sample_of

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mcomp_stages.models.lenet5 import LeNet5Config
 from pydantic import ValidationError
 
 from mcomp.data.contract import DataFacts
 from mcomp.errors import RecipeError
+from mcomp_stages.models.lenet5 import LeNet5Config
 
 
 @pytest.mark.parametrize("image_size", [12, 13, 16, 28, 31, 32, 48])

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from mcomp_stages.models.resnet import ResNetConfig
-from mcomp_stages.models.resnet_module import PadShortcut
 from pydantic import ValidationError
 from torch import nn
 
 from mcomp.data.contract import DataFacts
 from mcomp.errors import RecipeError
+from mcomp_stages.models.resnet import ResNetConfig
+from mcomp_stages.models.resnet_module import PadShortcut
 
 
 def build(depth: int, *, num_classes: int = 10, **fields: Any) -> nn.Module:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
-import mcomp_stages.prune.channels as stage_module
 import pytest
 import torch
-from mcomp_stages.prune.channels import PruneChannels
-from mcomp_stages.tasks.classification import ClassificationConfig
 from pydantic import ValidationError
 
+import mcomp_stages.prune.channels as stage_module
 from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.recipe.schema import Compute
 from mcomp.stage import Context, Form
+from mcomp_stages.prune.channels import PruneChannels
+from mcomp_stages.tasks.classification import ClassificationConfig
 from tests.architectures import NetConfig, example
 from tests.stages.samples import sample_of
 

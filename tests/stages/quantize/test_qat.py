@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mcomp_stages.methods.distillation.config import DistilledTraining
-from mcomp_stages.methods.quantization import compare
-from mcomp_stages.quantize import qat
-from mcomp_stages.quantize.qat import QuantizeQat
 from pydantic import ValidationError
 
 from mcomp.errors import StageError
 from mcomp.model.edits import Masks
 from mcomp.training.config import SGD
+from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.quantization import compare
+from mcomp_stages.quantize import qat
+from mcomp_stages.quantize.qat import QuantizeQat
 from tests.mcomp.training.setting import make_context, same, small_model, weights
 from tests.stages.samples import sample_of
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from mcomp_stages.tasks.classification import ClassificationConfig
 
 from mcomp.data.contract import DataFacts
 from mcomp.errors import RecipeError, StageError
+from mcomp_stages.tasks.classification import ClassificationConfig
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 3.0], [1.0, 0.0, 0.0]])
 

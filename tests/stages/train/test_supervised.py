@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 
-from mcomp_stages.train import supervised
-from mcomp_stages.train.supervised import Train
-
 from mcomp.stage import Form
 from mcomp.training.config import OneCycle, Training
 from mcomp.training.loop import fit
+from mcomp_stages.train import supervised
+from mcomp_stages.train.supervised import Train
 from tests.mcomp.training.setting import label_loss, make_context, same, small_model, weights
 from tests.stages.samples import sample_of
 

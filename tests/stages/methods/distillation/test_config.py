@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
 from pydantic import ValidationError
+
+from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
 
 TEACHER = {"recipe": "teacher.yaml"}
 

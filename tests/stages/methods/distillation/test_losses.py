@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mcomp_stages.methods.distillation.losses import dkd, kd
 from torch import Tensor
+
+from mcomp_stages.methods.distillation.losses import dkd, kd
 
 # N = samples, C = classes
 

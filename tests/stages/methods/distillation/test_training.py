@@ -6,10 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
-from mcomp_stages.methods.distillation.losses import dkd, kd
-from mcomp_stages.methods.distillation.teachers import teachers_on
-from mcomp_stages.methods.distillation.training import distilled_loss, fit_with_teachers
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch
@@ -18,6 +14,10 @@ from mcomp.errors import StageError
 from mcomp.recipe.schema import RecipeRef
 from mcomp.training.config import SGD, AdamW, Training
 from mcomp.training.loop import fit
+from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
+from mcomp_stages.methods.distillation.losses import dkd, kd
+from mcomp_stages.methods.distillation.teachers import teachers_on
+from mcomp_stages.methods.distillation.training import distilled_loss, fit_with_teachers
 from tests.mcomp.training.setting import (
     Quiet,
     label_loss,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mcomp_stages.methods.onnx.graph import served_graph
-from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
-from mcomp_stages.methods.onnx.write import write_onnx
 
 from mcomp.errors import StageError
 from mcomp.model.edits import Masks
+from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
+from mcomp_stages.methods.onnx.write import write_onnx
 from tests.stages.methods.quantization.nets import float_model, pictures, quantized_model
 
 EXAMPLE = pictures(2)

@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mcomp_stages.methods.onnx import write
-from mcomp_stages.methods.onnx.graph import served_graph
-from mcomp_stages.methods.onnx.proof import require_integers
-from mcomp_stages.methods.onnx.write import write_onnx
 from onnx import TensorProto
 
 from mcomp.measure.census import census
 from mcomp.measure.runtime import OnnxSession
 from mcomp.model.model import Model
+from mcomp_stages.methods.onnx import write
+from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.onnx.proof import require_integers
+from mcomp_stages.methods.onnx.write import write_onnx
 from tests.stages.methods.quantization.nets import ChainNet, float_model, pictures, quantized_model
 
 EXAMPLE = pictures(2)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mcomp.errors import StageError
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut, levels
 from mcomp_stages.methods.pruning.groups import GroupedAxis, Groups, group_sets
 from mcomp_stages.methods.pruning.size import Sizes
 from mcomp_stages.methods.pruning.trace import Layer
-from pydantic import ValidationError
-
-from mcomp.errors import StageError
 
 
 def chain(*widths: int) -> Groups:

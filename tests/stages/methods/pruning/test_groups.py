@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mcomp_stages.methods.pruning.groups import STAYS, Groups, channel_groups
-from mcomp_stages.methods.pruning.views import split_axes
-from mcomp_stages.models.resnet import ResNetConfig
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
+from mcomp_stages.methods.pruning.groups import STAYS, Groups, channel_groups
+from mcomp_stages.methods.pruning.views import split_axes
+from mcomp_stages.models.resnet import ResNetConfig
 from tests.architectures import NETS, example
 
 

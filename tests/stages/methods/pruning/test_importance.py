@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from mcomp_stages.methods.pruning.groups import Groups, channel_groups
 from mcomp_stages.methods.pruning.importance import IMPORTANCE, channel_importance
-
 from tests.architectures import NETS, example
 
 

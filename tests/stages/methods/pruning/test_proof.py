@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
+from mcomp.errors import StageError
+from mcomp.model.model import Model
+from mcomp.model.spec import ModelConfig
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import Cut, choose_cut
 from mcomp_stages.methods.pruning.edit import channel_edit
@@ -11,11 +16,6 @@ from mcomp_stages.methods.pruning.groups import channel_groups
 from mcomp_stages.methods.pruning.importance import channel_importance
 from mcomp_stages.methods.pruning.proof import require_equal_to_masked
 from mcomp_stages.models.resnet import ResNetConfig
-from torch import nn
-
-from mcomp.errors import StageError
-from mcomp.model.model import Model
-from mcomp.model.spec import ModelConfig
 from tests.architectures import NetConfig, example
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut
 from mcomp_stages.methods.pruning.edit import channel_edit
 from mcomp_stages.methods.pruning.groups import channel_groups
 from mcomp_stages.methods.pruning.importance import channel_importance
 from mcomp_stages.methods.pruning.size import Sizes
-from torch.utils.flop_counter import FlopCounterMode
-
 from tests.architectures import NETS, example
 
 

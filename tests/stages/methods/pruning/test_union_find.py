@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mcomp_stages.methods.pruning.union_find import UnionFind
 
 SIZE = 12

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
 
 
 class ResidualNet(nn.Module):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mcomp_stages.methods.quantization.compare import compare, require_equal
-from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 from torch import nn
 from torch.fx import GraphModule
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp_stages.methods.quantization.compare import compare, require_equal
+from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 from tests.architectures import VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet
 from tests.stages.methods.quantization.nets import (
     ChainNet,

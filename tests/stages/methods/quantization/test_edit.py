@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mcomp_stages.methods.quantization.calibrate import quantizers_for, with_moving_ranges
-from mcomp_stages.methods.quantization.edit import Quantizers
-from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp_stages.methods.quantization.calibrate import quantizers_for, with_moving_ranges
+from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 from tests.stages.methods.quantization.nets import ResidualNet, float_model, pictures, quantized_model
 
 EXAMPLE = pictures(2)

@@ -6,10 +6,11 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mcomp_stages.methods.quantization.fake_quantize import weight_integers
-from mcomp_stages.methods.quantization.fold import IntegerLayer, integer_layer, norm_affine
 from torch import Tensor
 from torch.nn.functional import batch_norm, linear
+
+from mcomp_stages.methods.quantization.fake_quantize import weight_integers
+from mcomp_stages.methods.quantization.fold import IntegerLayer, integer_layer, norm_affine
 
 INPUT_SCALE = torch.tensor(0.02)
 

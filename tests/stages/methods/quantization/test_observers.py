@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer
 from mcomp_stages.methods.quantization.observers import NEWEST
 

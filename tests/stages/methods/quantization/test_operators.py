@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor
+
 from mcomp_stages.methods.quantization.operators import (
     dequantize_linear,
     global_average_pool,
     quantize_linear,
 )
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
-from torch import Tensor
 
 VALUES = st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=20)
 ZERO_POINTS = st.integers(0, 255)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from mcomp_stages.methods.quantization.placement import placement
-from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from torch import nn
 
+from mcomp_stages.methods.quantization.placement import placement
+from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from tests.architectures import ConcatNet, TiedNet
 from tests.stages.methods.quantization.nets import ChainNet, ResidualNet, pictures
 
