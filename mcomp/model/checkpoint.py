@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -75,11 +74,9 @@ def save_model(model: Model, folder: Path) -> None:
 
 def own_modules(model: Model) -> tuple[str, ...]:
     """Return the modules of the model's architecture and edits that no installed distribution announces."""
-    parts = [
-        ("mcomp.models", model.spec.type, model.spec),
-        *(("mcomp.edits", e.kind, e) for e in model.edits),
-    ]
-    own = {type(part).__module__ for group, name, part in parts if not entry_points(group=group, name=name)}
+    own = {type(edit).__module__ for edit in model.edits if edit.kind not in plugins.installed("edits")}
+    if model.spec.type not in plugins.installed("models"):
+        own.add(type(model.spec).__module__)
     return tuple(sorted(own))
 
 
@@ -158,14 +155,13 @@ def saved_edit(edit: dict[str, Any], saved: SavedModel, folder: Path) -> Edit:
         raise CheckpointError(f"{folder / MODEL}: edit {edit.get('kind')} is broken: {error}") from error
 
 
-def plugin(group: str, name: str, saved: SavedModel, folder: Path) -> type:
+def plugin(group: plugins.Group, name: str, saved: SavedModel, folder: Path) -> type:
     """Return the class behind a name. Raises PluginError with what the person can do if there is none."""
     try:
-        found: type = plugins.load(group, name)
+        return plugins.load(group, name)
     except PluginError as error:
         flags = "".join(f"; add --import {module}" for module in saved.imported)
         raise PluginError(f"{folder} cannot be loaded: {error}{flags}") from error
-    return found
 
 
 def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
