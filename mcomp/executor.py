@@ -83,7 +83,7 @@ class Executor:
         return original(step.source) if isinstance(step.source, Origin) else self.model(step.source)
 
     def model(self, key: str) -> Model:
-        """Return the model of a step from the store, also if it was just made: what was kept is what goes on."""
+        """Return the model of a step from the store, also if it was just made: what is kept goes on."""
         artifact = self.store.find(key)
         if artifact is None:
             raise StageError(f"the result {key[:12]} that this step rests on is gone from the store")

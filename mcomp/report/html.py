@@ -16,7 +16,7 @@ from mcomp.report.plots.classes import per_class
 from mcomp.report.plots.front import front
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
-from mcomp.report.summary import batch_sizes, better_by, final, layers_in_int8, verdict
+from mcomp.report.summary import batch_sizes, better_by, files, final, layers_in_int8, verdict
 from mcomp.store.ledger import Census, Ledger
 
 
@@ -28,6 +28,7 @@ def render(ledger: Ledger) -> str:
         title=ledger.recipe,
         ledger=ledger,
         served=served,
+        files=files(ledger),
         verdicts=[verdict(requirement, ledger.metric) for requirement in ledger.require],
         sizes=batch_sizes(ledger),
         operators=operators(served.census) if served and served.census else [],

@@ -23,6 +23,20 @@ def final(ledger: Ledger) -> Served | None:
     return next((row.served for row in reversed(ledger.rows) if row.served), None)
 
 
+@dataclass(frozen=True)
+class File:
+    """An exported file under the name by which the reader knows it: the baseline, or a stage."""
+
+    name: str
+    served: Served
+
+
+def files(ledger: Ledger) -> list[File]:
+    """Return the baseline's file, if there is one, and then those of the run."""
+    baseline = [File("baseline", ledger.baseline)] if ledger.baseline else []
+    return baseline + [File(row.stage, row.served) for row in ledger.rows if row.served]
+
+
 def better_by(ledger: Ledger, row: Row) -> float | None:
     """Return how much better the validation metric of a step is than that of the first; negative if worse."""
     first = next(
@@ -64,5 +78,4 @@ def layers_in_int8(served: Served) -> str:
 
 def batch_sizes(ledger: Ledger) -> tuple[int, ...]:
     """Return the batch sizes that anything was timed at, in order."""
-    files = [ledger.baseline, *(row.served for row in ledger.rows)]
-    return tuple(sorted({batch_size for served in files if served for batch_size in served.latency}))
+    return tuple(sorted({batch_size for file in files(ledger) for batch_size in file.served.latency}))

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mcomp.report import text
 from mcomp.report.jobs import Job, jobs
-from mcomp.report.summary import Verdict, batch_sizes, better_by, final, layers_in_int8, verdict
+from mcomp.report.summary import File, Verdict, batch_sizes, better_by, files, final, layers_in_int8, verdict
 from mcomp.report.text import clean
 from mcomp.store.ledger import Ledger, Row, Served
 
@@ -74,9 +74,8 @@ def ledger_table(ledger: Ledger) -> RenderableType:
     parts: list[RenderableType] = [headline(ledger)]
     if ledger.rows:
         parts += [Text(), Lines(step_columns(ledger), ledger.rows)]
-    files = served_files(ledger)
-    if files:
-        parts += [Text(), Lines(file_columns(ledger), files)]
+    if files(ledger):
+        parts += [Text(), Lines(file_columns(ledger), files(ledger))]
     served = final(ledger)
     causes = served.slower_because if served else ()
     parts += [Text(f"slower: {clean(cause)}", style="yellow") for cause in causes]
@@ -116,16 +115,22 @@ def step_columns(ledger: Ledger) -> list[Column[Row]]:
     ]
 
 
-def file_columns(ledger: Ledger) -> list[Column[Served]]:
+def file_columns(ledger: Ledger) -> list[Column[File]]:
     """Return what is shown of an exported file, on test and in its runtime."""
-    columns: list[Column[Served]] = [
-        Column("file", lambda served: clean(served.file), right=False),
+    figures: list[Column[Served]] = [
         Column(f"test {clean(ledger.metric)}", lambda served: text.metric(served.test)),
         Column("bytes", lambda served: text.size(served.size_bytes), from_width=48),
         Column("smaller", lambda served: text.ratio(served.size_ratio)),
+        *map(timing, batch_sizes(ledger)),
+        Column("INT8 layers", layers_in_int8, from_width=100),
     ]
-    columns += [timing(size) for size in batch_sizes(ledger)]
-    return [*columns, Column("INT8 layers", layers_in_int8, from_width=100)]
+    name: Column[File] = Column("exported file", lambda file: clean(file.name), right=False)
+    return [name, *(Column(each.title, served_by(each.cell), each.from_width) for each in figures)]
+
+
+def served_by(cell: Cell[Served]) -> Cell[File]:
+    """Return the cell of a file that shows a figure of its serving."""
+    return lambda file: cell(file.served)
 
 
 def timing(batch_size: int) -> Column[Served]:
@@ -179,12 +184,6 @@ def spent(row: Row) -> Text:
         return Text("failed", style="red")
     shown = text.seconds(row.seconds)
     return Text(f"hit ({shown})", style="dim") if row.status == "hit" else Text(shown)
-
-
-def served_files(ledger: Ledger) -> list[Served]:
-    """Return the baseline's file and then those of the run."""
-    files = [ledger.baseline, *(row.served for row in ledger.rows)]
-    return [served for served in files if served is not None]
 
 
 def as_text(cell: str | Text) -> Text:

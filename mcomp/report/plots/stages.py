@@ -42,13 +42,13 @@ def stages(ledger: Ledger) -> Figure:
 
 
 def stage_lines(ledger: Ledger, batch_size: int) -> list[Line]:
-    """Return the baseline's file, where there is one, and the steps."""
+    """Return the baseline's file, where there is one, and the steps that are not its export."""
     lines = [served_line("baseline, exported", ledger.baseline, batch_size)] if ledger.baseline else []
     for row in ledger.rows:
         name = f"{row.recipe} · {row.stage}"
         if row.served:
             lines.append(served_line(name, row.served, batch_size))
-        else:
+        elif row.figures.validation is not None:
             lines.append(Line(name, row.figures.validation, size_bytes=row.figures.size_bytes))
     return lines
 

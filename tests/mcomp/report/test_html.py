@@ -87,9 +87,9 @@ def test_the_steps_are_drawn_from_the_first_at_the_top_with_what_is_known() -> N
     validation, test, size, latency = stages["data"]
     assert stages["layout"]["yaxis"]["ticktext"][0] == "baseline, exported"
     assert stages["layout"]["yaxis"]["range"][0] > stages["layout"]["yaxis"]["range"][1]
-    assert validation["y"] == [1, 3, 4, 5]
-    assert (test["x"], test["y"]) == ([0.992, 0.99], [0, 6])
-    assert len(size["x"]) == 7
+    assert validation["y"] == [1, 2, 3, 4]
+    assert (test["x"], test["y"]) == ([0.992, 0.99], [0, 5])
+    assert len(size["x"]) == 6
     assert latency["x"] == [3.94, 0.361]
 
 
