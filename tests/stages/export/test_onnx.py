@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from mcomp.errors import StageError
+from mcomp.model.edits import Masks
 from mcomp.model.model import Model
 from mcomp.stage import Context
 from mcomp_stages.export import onnx as stage
@@ -54,6 +55,13 @@ def test_a_file_that_disagrees_fails_the_stage(context: Context, monkeypatch: py
     monkeypatch.setattr(proof, "SMALLEST_AGREEMENT", 1.01)
     with pytest.raises(StageError, match="agrees with the model"):
         ExportOnnx().run(small_model(), context)
+
+
+def test_pruned_weights_that_are_not_zero_fail_the_stage(context: Context) -> None:
+    model = small_model().edited(Masks(names=("conv.weight",)))
+    model.state["masks.conv.weight"][0] = False
+    with pytest.raises(StageError, match=r"conv\.weight"):
+        ExportOnnx().run(model, context)
 
 
 @pytest.mark.parametrize("opset", [20, 24])

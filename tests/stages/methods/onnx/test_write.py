@@ -77,6 +77,7 @@ def test_max_pooling_and_padded_shortcuts_stay_in_integers(tmp_path: Path) -> No
     assert (found.int8, found.float) == (4, 0)
     assert found.by_type["QuantizeLinear"] == 1
     assert "DequantizeLinear" not in found.by_type
+    assert found.by_type["Pad"] == 1  # the shortcut's; the other one is inside the convolution
 
 
 def test_a_float_model_is_exported_with_its_batch_norms_folded_by_the_runtime(floats: Path) -> None:

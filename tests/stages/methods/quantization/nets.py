@@ -34,7 +34,7 @@ class ResidualNet(nn.Module):
 
 
 class ChainNet(nn.Module):
-    """Padding before a convolution and as a shortcut, max-pooling, flatten, two linears."""
+    """Padding before a convolution and, of both signs, as a shortcut; max-pooling, flatten, linears."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ChainNet(nn.Module):
         self.fc2 = nn.Linear(16, 10)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = functional.relu(self.conv(functional.pad(image, (1, 1, 1, 1))))
+        x = self.conv(functional.pad(image, (1, 1, 1, 1)))
         x = self.widen(x) + functional.pad(x, (0, 0, 0, 0, 2, 2))
         x = functional.max_pool2d(x, 2).flatten(1)
         logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
