@@ -16,6 +16,8 @@ from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS
 from mcomp.measure.runtime import load_session, session_options
 from mcomp.store.ledger import Census
 
+WIDE = 8  # input channels from which an integer convolution was no slower than the float one
+
 
 def census(path: Path, threads: int = 1) -> Census:
     """Count the operators of the graph that ONNX Runtime makes of `path` on this machine.
@@ -26,11 +28,13 @@ def census(path: Path, threads: int = 1) -> Census:
     nodes = list(all_nodes(graph))
     constant = constant_names(graph, nodes)
     float_layers = [node for node in nodes if is_layer(node, FLOAT_LAYERS, constant)]
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     return Census(
         int8=sum(is_layer(node, INT8_LAYERS, constant) for node in nodes),
         float=len(float_layers),
         by_type=dict(sorted(Counter(node.op_type for node in nodes).items())),
         float_layers=tuple(layer_name(node) for node in float_layers),
+        narrow_layers=tuple(layer_name(node) for node in nodes if is_narrow(node, shapes)),
     )
 
 
@@ -69,6 +73,19 @@ def is_layer(node: onnx.NodeProto, kinds: dict[str, tuple[int, ...]], constant: 
     """Return whether a node is one of these kinds and one of its operands is a weight."""
     operands = kinds.get(node.op_type, ())
     return any(node.input[position] in constant for position in operands)
+
+
+def is_narrow(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Return whether a node is an integer convolution that sums over few channels at each position.
+
+    ONNX Runtime gathers them channel by channel, which takes longer than the float convolution; depthwise
+    convolutions have a kernel of their own.
+    """
+    if node.op_type != "QLinearConv":
+        return False
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    weight_OIHW = shapes.get(node.input[3], ())
+    return groups == 1 and len(weight_OIHW) > 1 and weight_OIHW[1] < WIDE
 
 
 def layer_name(node: onnx.NodeProto) -> str:

@@ -78,9 +78,21 @@ def layout_changes(served: Census, baseline: Census) -> str | None:
     )
 
 
+def narrow_convolutions(served: Census, baseline: Census) -> str | None:
+    """Integer convolutions over few channels, which are slower than the float ones."""
+    if not served.narrow_layers:
+        return None
+    named = ", ".join(served.narrow_layers[:NAMED])
+    return (
+        f"integer convolutions over fewer than 8 channels are slower than float ones ({named}); "
+        "a wider network gains from integers, this one only in size"
+    )
+
+
 CAUSES: tuple[Callable[[Census, Census], str | None], ...] = (
     float_islands,
     no_integers,
     unfused_pairs,
     layout_changes,
+    narrow_convolutions,
 )

@@ -37,13 +37,14 @@ class Census(Config):
     """Which layers the runtime really runs in integers, counted in its optimised graph.
 
     `by_type`: every operator and how often it stands there. `float_layers`: the names of convolutions and
-    linears that stayed in float.
+    linears that stayed in float. `narrow_layers`: integer convolutions that see too few channels to be fast.
     """
 
     int8: int
     float: int
     by_type: dict[str, int]
     float_layers: tuple[str, ...] = ()
+    narrow_layers: tuple[str, ...] = ()
 
 
 class Served(Config):

@@ -31,6 +31,11 @@ def test_the_islands_around_a_float_layer_are_counted(tmp_path: Path) -> None:
     assert counted.by_type["QuantizeLinear"] == 1
 
 
+def test_an_integer_convolution_over_few_channels_is_named_and_a_float_one_is_not(tmp_path: Path) -> None:
+    assert census(half_quantized_classifier(tmp_path / "q.onnx")).narrow_layers == ("conv",)
+    assert census(float_classifier(tmp_path / "f.onnx")).narrow_layers == ()
+
+
 def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
     counted = census(attention_scores(tmp_path / "m.onnx"))
     assert (counted.int8, counted.float) == (0, 1)
