@@ -5,6 +5,7 @@ Accuracy does not show whether a layer fell back to float; its operator in the o
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -94,5 +95,5 @@ def layer_name(node: onnx.NodeProto) -> str:
         owner, _, parameter = str(name).rpartition(".")
         if owner and parameter in ("weight", "bias"):
             return owner
-    # ORT names a convolution in its blocked layout after the output, with this suffix.
-    return str(node.name or node.output[0]).removesuffix("_nchwc")
+    # What ORT adds to the name of a convolution that it brings into another layout.
+    return re.sub(r"_(nchwc|token_\d+)$", "", str(node.name or node.output[0]))

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/narrow_convolutions.py
 
-Prints FP32 time over INT8 time (above 1: integers are faster) of one convolution with its quantize and dequantize
-operators, batch 8, 28 px, one thread, both timed in turns.
+Prints FP32 time over INT8 time (above 1: integers are faster) of one convolution with its quantize and
+dequantize operators, batch 8, 28 px, one thread, both timed in turns.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ def changed(by_type: dict[str, int], **figures: object) -> Census:
         (changed({"DequantizeLinear": 3}), "4 QuantizeLinear and DequantizeLinear"),
         (changed({"Transpose": 8}), "8 layout changes (Transpose) against 1 in the baseline"),
         (changed({}, int8=0), "no layer runs in integers"),
-        (changed({}, narrow_layers=("conv1",)), "over fewer than 8 channels are slower than float ones (conv1)"),
+        (
+            changed({}, narrow_layers=("conv1",)),
+            "over fewer than 8 channels are slower than float ones (conv1)",
+        ),
         (CLEAN, "shows no cause"),
     ],
 )
