@@ -11,11 +11,20 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pydantic import BaseModel
 
-# The libraries that make the bytes of a result. Their versions are in every key.
-FRAMEWORK_MAKERS = ("mcomp.model", "mcomp.data", "mcomp.training", "mcomp.measure")
+# What makes the bytes of a result beside the plugins: our code, by its sources where they may change, and
+# libraries, by their versions.
+FRAMEWORK_MAKERS = (
+    "mcomp.model",
+    "mcomp.data",
+    "mcomp.training",
+    "mcomp.measure",
+    "mcomp.executor",
+    "mcomp.fingerprint",
+)
 MAKERS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -52,26 +61,46 @@ def source_digest(kind: type) -> str:
 
     An installed distribution is fixed, and its classes raise `version` when their results change. Code
     outside of site-packages (an editable install, a person's own module) has no such promise: there the
-    sources are in the key.
+    sources are in the key. A class that was typed into a notebook has none: its results are found again as
+    long as the class lives, and never after.
     """
-    return tree_digest(kind.__module__.partition(".")[0]) + "".join(map(tree_digest, FRAMEWORK_MAKERS))
+    module = kind.__module__.partition(".")[0]
+    own = tree_digest(module) if source_files(module) else class_token(kind)
+    return own + "".join(map(tree_digest, FRAMEWORK_MAKERS))
+
+
+@cache
+def class_token(kind: type) -> str:
+    """Return what no other class has, in this process or another."""
+    return uuid4().hex
 
 
 @cache
 def tree_digest(module: str) -> str:
     """Return a digest of the Python files of a module or package, "" if it is installed and fixed."""
-    file = getattr(sys.modules.get(module), "__file__", None) or str(find_source(module))
-    path = Path(file)
-    if any(path.is_relative_to(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib", "stdlib")):
+    installed = [sysconfig.get_path(scheme) for scheme in ("purelib", "platlib", "stdlib")]
+    files = source_files(module)
+    if all(any(file.is_relative_to(folder) for folder in installed) for file in files.values()):
         return ""
-    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-    return fingerprint({str(each.relative_to(path.parent)): file_digest(each) for each in files})
+    return fingerprint({name: file_digest(file) for name, file in files.items()})
 
 
-def find_source(module: str) -> str | None:
-    """Return the file of a module that is not imported yet."""
-    spec = find_spec(module)
-    return spec.origin if spec else None
+@cache
+def source_files(module: str) -> dict[str, Path]:
+    """Return the Python files of a module or package by relative name; none, if it has no file (a notebook).
+
+    A package need not be imported, and need not have an `__init__.py`.
+    """
+    found = sys.modules.get(module)
+    if found is not None:
+        folders, file = getattr(found, "__path__", None), getattr(found, "__file__", None)
+    else:
+        spec = find_spec(module)
+        folders, file = (spec.submodule_search_locations, spec.origin) if spec else (None, None)
+    if folders is None:
+        return {Path(file).name: Path(file)} if file else {}
+    paths = [(Path(folder), path) for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+    return {str(path.relative_to(folder)): path for folder, path in paths}
 
 
 def effective(config: BaseModel) -> dict[str, Any]:
