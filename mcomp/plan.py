@@ -6,6 +6,7 @@ everything else that its bytes depend on, so that two recipes which share a begi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +144,9 @@ class Planner:
         recipe, path = loaded.recipe, ("model", "checkpoint")
         spec = cast(ModelConfig, recipe.model)
         if isinstance(spec.checkpoint, RecipeRef):
-            return self.resolve(spec.checkpoint, loaded, path)
+            tail = self.resolve(spec.checkpoint, loaded, path)
+            require_same_architecture(loaded, spec, self.origin(tail).spec)
+            return tail
         file = loaded.relative(spec.checkpoint) if spec.checkpoint else None
         made_of = {
             "model": spec.spec(),
@@ -153,6 +156,13 @@ class Planner:
         }
         origin = Origin(fingerprint(made_of), spec, recipe.seed, file, loaded.where(path))
         return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)
+
+    def origin(self, tail: Tail) -> Origin:
+        """Return the model that the first step before `tail` started from."""
+        source = tail.source
+        while isinstance(source, str):
+            source = self.steps[source].source
+        return source
 
     def resolve(self, ref: RecipeRef, loaded: LoadedRecipe, path: KeyPath) -> Tail:
         """Return the model that a reference stands for, after adding the steps of its recipe."""
@@ -215,6 +225,23 @@ def baseline(planner: Planner, loaded: LoadedRecipe, chain: Chain) -> Tail:
     return next(trained)
 
 
+def require_same_architecture(loaded: LoadedRecipe, said: ModelConfig, built: ModelConfig) -> None:
+    """Raise RecipeError for each field of `model` that contradicts the model its checkpoint brings."""
+    here, there = said.spec(), built.spec()
+    names = ["type"] if said.type != built.type else said.model_fields_set & here.keys()
+    problems = [
+        loaded.composed.places.problem(
+            ("model", name),
+            f"is {json.dumps(here[name])}, but the recipe of the checkpoint has {json.dumps(there[name])}",
+            "write the same, or choose another checkpoint",
+        )
+        for name in here
+        if name in names and here[name] != there[name]
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
 def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
     """Return the form after a stage.
 
@@ -258,7 +285,7 @@ def step_key(
         "stage": {"version": type(config).version, **with_keys(effective(config), models)},
         "source": source,
         "data": {"version": type(data).version, "content": data.digest(), **effective(data)},
-        "task": effective(recipe.task),
+        "task": {"version": type(recipe.task).version, **effective(recipe.task)},
         "seed": recipe.seed,
         "compute": recipe.compute.model_dump(mode="json", exclude_defaults=True),
         "makers": makers(),
