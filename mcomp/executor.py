@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +13,7 @@ from typing import Any, cast
 import torch
 
 from mcomp.data.contract import Data, DataConfig
-from mcomp.errors import CheckpointError, McompError, Problem, StageError
+from mcomp.errors import CheckpointError, McompError, Problem, StageError, StoreFull
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
@@ -24,6 +26,7 @@ from mcomp.plan import Origin, Step
 from mcomp.recipe.schema import Recipe
 from mcomp.stage import Context, Reporter, StageResult
 from mcomp.store.artifact import Artifact
+from mcomp.store.disk import FULL
 from mcomp.store.layout import FILES, MODEL, REPORT
 from mcomp.store.ledger import Figures, Served
 from mcomp.store.store import Store
@@ -41,14 +44,14 @@ class Executor:
     def execute(self, step: Step, about: dict[str, Any]) -> Artifact:
         """Compute one step and publish it; the caller holds its lease. Raises StageError."""
         started = time.perf_counter()
-        with self.store.workspace(step.key) as work, PeakMemory() as memory:
+        with self.store.workspace(step.key) as work, PeakMemory() as memory, blamed_on(step):
             scratch, content = work / "scratch", work / "content"
             scratch.mkdir()
             content.mkdir()
             context = self.context(step, scratch)
             source = self.source(step)
-            result = run_stage(step, source, context)
-            require_effect(step, result, source)
+            result = step.config.run(source, context)
+            require_effect(result, source)
             write_content(content, result, measure(result, source, context))
             artifact = self.store.publish(step.key, step.key_json, content, about)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
@@ -120,24 +123,27 @@ def original(origin: Origin) -> Model:
     return Model(module, origin.spec)
 
 
-def run_stage(step: Step, source: Model, context: Context) -> StageResult:
-    """Run a stage. Raises StageError that names the step, also for what the stage did not foresee."""
+@contextmanager
+def blamed_on(step: Step) -> Iterator[None]:
+    """Raise a StageError that names the step, also for what a stage, a model or data did not foresee."""
     try:
-        return step.config.run(source, context)
+        yield
     except StageError as error:
         raise StageError(error.what, module=error.module, step=step.label) from error
     except McompError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise StoreFull(f"{step.label}: {error}; make room and run again") from error
         raise StageError(f"{type(error).__name__}: {error}", step=step.label) from error
 
 
-def require_effect(step: Step, result: StageResult, source: Model) -> None:
+def require_effect(result: StageResult, source: Model) -> None:
     """Raise StageError if a stage gives back what it was given and does not say why."""
     if result.unchanged or result.files:
         return
     if result.model is None or same_model(result.model, source):
-        raise StageError("the stage changed nothing", step=step.label)
+        raise StageError("the stage changed nothing")
 
 
 def same_model(left: Model, right: Model) -> bool:
