@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from mcomp.errors import CorruptArtifact, RequireNotMet
+from mcomp.errors import CorruptArtifact, McompError, RequireNotMet, StageError, StoreError
 from mcomp.fingerprint import fingerprint, makers
 from mcomp.measure.machine import machine, machine_id
 from mcomp.plan import Plan, Step
@@ -57,15 +58,22 @@ class Outcome:
         return RequireNotMet.exit_code if self.ledger.status == "require not met" else 0
 
 
+def now() -> str:
+    """Return the time (UTC)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @dataclass
 class Scheduler:
-    """One run of one plan."""
+    """One run of one plan. What it knows so far: `rows`, `files` and `served` by the name of the export."""
 
     plan: Plan
     store: Store
     reporter: RunReporter
+    started: str = field(default_factory=now)
     rows: list[Row] = field(default_factory=list)
     computed: set[str] = field(default_factory=set)
+    files: dict[str, Path] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
     baseline: Served | None = None
 
@@ -86,19 +94,16 @@ class Scheduler:
 
         The ledger is written whatever happens. Raises what the first failing step raised.
         """
-        status: Status = "failed"
-        started = datetime.now(UTC).isoformat(timespec="seconds")
         self.run.write_recipe(self.plan.recipe.model_dump(mode="json"))
         try:
             self.do_all()
-            status = "done" if all(each.met for each in self.judged()) else "require not met"
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except BaseException as error:
+            # A disk without room for the ledger must not hide what went wrong.
+            with suppress(StoreError):
+                self.keep_ledger("failed" if isinstance(error, Exception) else "interrupted")
             raise
-        finally:
-            ledger = self.ledger(started, status)
-            self.run.write_ledger(ledger)
-        return Outcome(self.run, ledger, {name: self.file(step) for name, step in self.plan.exports()})
+        met = all(each.met for each in self.judged())
+        return Outcome(self.run, self.keep_ledger("done" if met else "require not met"), self.files)
 
     def do_all(self) -> None:
         """Do the steps and the measuring. A result that turns out broken was set aside: it is made again."""
@@ -112,11 +117,13 @@ class Scheduler:
 
     def do_each(self) -> None:
         """Do the steps in order, then measure the exports."""
-        self.rows = []
+        self.rows, self.files, self.served = [], {}, {}
         for number, step in enumerate(self.plan.steps, start=1):
             self.reporter.step_started(step, number, len(self.plan.steps))
             self.rows.append(self.do(step))
             self.reporter.step_ended(self.rows[-1])
+            if self.rows[-1].status == "computed":
+                self.keep_ledger("interrupted")  # what is true if nothing comes after this
         self.measure_exports()
 
     def do(self, step: Step) -> Row:
@@ -139,8 +146,11 @@ class Scheduler:
             artifact = self.executor.execute(step, about)
         except Exception as error:
             self.rows.append(failed_row(step, error))
-            self.run.event("step failed", step=step.label, key=step.key, error=str(error))
-            self.run.event("traceback", text=traceback.format_exc())
+            with suppress(StoreError):
+                self.run.event("step failed", step=step.label, key=step.key, error=str(error))
+                self.run.event("traceback", text=traceback.format_exc())
+                if is_unforeseen(error):
+                    self.reporter.log(f"the traceback is in {self.run.folder / 'events.jsonl'}")
             raise
         self.run.event("step ended", step=step.label, key=step.key)
         return artifact
@@ -163,40 +173,51 @@ class Scheduler:
     def measure_exports(self) -> None:
         """Measure every export in its runtime beside the baseline exported the same way, or look it up."""
         for name, step in self.plan.exports():
-            pair = self.measured(step, self.plan.step(self.plan.baselines[name]))
+            baseline = self.plan.step(self.plan.baselines[name])
+            pair = self.measured(step, baseline)
             self.served[name], self.baseline = pair["result"], pair["baseline"]
+            self.files[name] = exported_file(self.found(step))
         shown = {self.plan.pipeline[name]: served for name, served in self.served.items()}
         self.rows = [row.model_copy(update={"served": shown.get(row.key)}) for row in self.rows]
 
     def measured(self, step: Step, baseline: Step) -> dict[str, Served]:
         """Return the figures of one exported file and of the baseline's."""
-        name = measurement_name(self.plan, baseline)
+        artifacts = self.found(step), self.found(baseline)
+        name = measurement_name(self.plan, *artifacts)
         known = self.store.measurement(step.key, name)
         if known is None:
             self.reporter.log("measuring the exported file and the baseline's in turns")
-            pair = self.executor.serve(self.plan.recipe, self.file(step), self.file(baseline))
+            pair = self.executor.serve(self.plan.recipe, *map(exported_file, artifacts))
             known = {role: served.model_dump(mode="json") for role, served in pair.items()}
             self.store.put_measurement(step.key, name, known)
         return {role: Served.model_validate(served) for role, served in known.items()}
 
-    def file(self, step: Step) -> Path:
-        """Return the exported file of a step, its bytes checked."""
+    def found(self, step: Step) -> Artifact:
+        """Return the result of a step that was done. Raises CorruptArtifact if it broke since."""
         artifact = self.store.find(step.key, step.key_json)
-        assert artifact is not None, "asked for before the step was done"
-        return artifact.file(next(name for name in artifact.manifest.files if name.startswith(f"{FILES}/")))
+        if artifact is None:
+            raise CorruptArtifact(f"the result {step.key[:12]} of {step.label} is gone; it is made again")
+        return artifact
 
     def judged(self) -> tuple[Requirement, ...]:
-        """Return the bounds of `require` with their figures."""
-        return judge(self.plan.recipe.require, self.served) if self.served else ()
+        """Return the bounds of `require` with their figures, once all exports are measured."""
+        complete = self.served.keys() == dict(self.plan.exports()).keys()
+        return judge(self.plan.recipe.require, self.served) if complete else ()
 
-    def ledger(self, started: str, status: Status) -> Ledger:
+    def keep_ledger(self, status: Status) -> Ledger:
+        """Write down what this run says about itself, as far as it came."""
+        ledger = self.ledger(status)
+        self.run.write_ledger(ledger)
+        return ledger
+
+    def ledger(self, status: Status) -> Ledger:
         """Return what this run says about itself, as far as it came."""
         task = cast(TaskConfig, self.plan.recipe.task)
         return Ledger(
             mcomp=version("mcomp"),
             run=self.run.id,
             recipe=self.plan.recipe.name,
-            started=started,
+            started=self.started,
             status=status,
             metric=task.metric_name,
             direction=task.direction,
@@ -208,11 +229,22 @@ class Scheduler:
         )
 
 
-def measurement_name(plan: Plan, baseline: Step) -> str:
-    """Return the name of a measurement beside a baseline; a figure holds for one machine and one setting."""
+def exported_name(artifact: Artifact) -> str:
+    """Return the name of the file that an export wrote."""
+    return next(name for name in artifact.names() if name.startswith(f"{FILES}/"))
+
+
+def exported_file(artifact: Artifact) -> Path:
+    """Return the file that an export wrote, its bytes checked. Raises CorruptArtifact."""
+    return artifact.file(exported_name(artifact))
+
+
+def measurement_name(plan: Plan, result: Artifact, baseline: Artifact) -> str:
+    """Return the name of a measurement: it holds for the bytes of two files, one machine and one setting."""
+    files = [each.manifest.files[exported_name(each)].sha256 for each in (result, baseline)]
     setting = {
         "machine": machine_id(),
-        "baseline": baseline.key,
+        "files": files,
         **plan.recipe.measure.model_dump(mode="json"),
     }
     return f"served-{fingerprint(setting)[:16]}"
@@ -220,18 +252,27 @@ def measurement_name(plan: Plan, baseline: Step) -> str:
 
 def is_answered(plan: Plan, store: Store) -> bool:
     """Return whether the store has everything a run of this plan would give."""
-    if any(store.find(step.key, step.key_json) is None for step in plan.steps):
+    found = {step.key: store.find(step.key, step.key_json) for step in plan.steps}
+    artifacts = {key: artifact for key, artifact in found.items() if artifact is not None}
+    if len(artifacts) < len(found):
         return False
-    names = {
-        step.key: measurement_name(plan, plan.step(plan.baselines[name])) for name, step in plan.exports()
-    }
-    return all(store.measurement(key, name) is not None for key, name in names.items())
+    return all(
+        store.measurement(
+            step.key, measurement_name(plan, artifacts[step.key], artifacts[plan.baselines[name]])
+        )
+        for name, step in plan.exports()
+    )
 
 
 def set_aside(plan: Plan, store: Store) -> None:
-    """Move all results of a plan out of the way, so that they are made again; they are not deleted."""
+    """Move all results of a plan out of the way, so that they are made and measured again."""
     for step in plan.steps:
         store.set_aside(step.key)
+
+
+def is_unforeseen(error: Exception) -> bool:
+    """Whether a step failed by something that nobody raised on purpose."""
+    return isinstance(error, StageError) and not isinstance(error.__cause__, McompError | None)
 
 
 def failed_row(step: Step, error: Exception) -> Row:

@@ -118,7 +118,8 @@ class Store:
         self.on_problem(f"the stored result {key[:12]} is broken ({reason}); it was moved to {moved}")
 
     def set_aside(self, key: str) -> None:
-        """Move a good result out of the way, so that it is computed again."""
+        """Move a good result out of the way, so that it is computed again; its figures are forgotten."""
+        self.disk.remove(self.root / "measurements" / valid(key))
         if self.artifact_folder(key).exists():
             self.move(key, "replaced")
 
