@@ -117,6 +117,8 @@ def run_sweep(
     results = sweep.run(kept, ConsoleReporter(error_console()), imports=imports)
     console().print(sweep_table(ledgers(results, kept)))
     for result in results:
+        for name, path in result.files.items():
+            click.echo(f"{' '.join(result.overrides)}: {name}: {path}")
         if result.error:
             click.echo(f"{' '.join(result.overrides)}: {result.error}", err=True)
     return next((result.exit_code for result in results if result.exit_code), 0)
@@ -194,18 +196,31 @@ def report(run_id: str | None, store: Path, as_json: bool, html: Path | None) ->
     from mcomp.store.store import Store
 
     kept = Store(store)
-    if run_id is None and not kept.runs():
-        raise RecipeError(f"{store} has no run yet; start one with mcomp run, or choose another store")
-    ledger = kept.run(run_id or kept.runs()[0]).read_ledger()
+    runs = kept.runs()
+    if not runs:
+        raise RecipeError(f"{store} has no run yet; start one with mcomp run, or choose another with --store")
+    if run_id is not None and run_id not in runs:
+        raise RecipeError(f"{store} has no run {run_id}; the last one is {runs[0]}")
+    ledger = kept.run(run_id or runs[0]).read_ledger()
     if html is not None:
-        from mcomp.report.html import render
-
-        html.write_text(render(ledger), encoding="utf-8")
-        click.echo(f"wrote {html}")
+        write_page(ledger, html)
     elif as_json:
         click.echo(ledger.model_dump_json(indent=2))
     else:
         show_ledger(ledger)
+
+
+def write_page(ledger: Ledger, path: Path) -> None:
+    """Write the report as one page. Raises RecipeError if the file cannot be written."""
+    from mcomp.errors import RecipeError
+    from mcomp.report.html import render
+
+    page = render(ledger)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"cannot write {path}: {error.strerror}; name another file with --html") from error
+    click.echo(f"wrote {path}")
 
 
 def show_ledger(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ used, and a job that the store can answer is not started at all.
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,12 @@ PLAN, RESULT = "plan.json", "result.json"
 
 
 class JobResult(Config):
-    """How one job ended. `run` is empty if it failed before it had one."""
+    """How one job ended: its exported files by stage. `run` is empty if it failed before it had one."""
 
     overrides: tuple[str, ...]
     exit_code: int
     run: str = ""
+    files: dict[str, str] = {}
     error: str = ""
 
 
@@ -137,6 +139,10 @@ class Job:
             result = run_job(plan, Store(Path(self.store)), reporter)
         except McompError as error:
             result = JobResult(overrides=job["overrides"], exit_code=error.exit_code, error=str(error))
+        except Exception as error:  # ours; the other jobs go on
+            traceback.print_exc()
+            what = f"a bug in mcomp: {type(error).__name__}: {error}"
+            result = JobResult(overrides=job["overrides"], exit_code=McompError.exit_code, error=what)
         (outputs / RESULT).write_text(result.model_dump_json(), encoding="utf-8")
 
 
@@ -151,7 +157,8 @@ def run_job(plan: Plan, store: Store, reporter: RunReporter) -> JobResult:
         return JobResult(
             overrides=overrides, exit_code=error.exit_code, run=scheduler.run.id, error=str(error)
         )
-    return JobResult(overrides=overrides, exit_code=outcome.exit_code, run=scheduler.run.id)
+    files = {name: str(path) for name, path in outcome.files.items()}
+    return JobResult(overrides=overrides, exit_code=outcome.exit_code, run=scheduler.run.id, files=files)
 
 
 def ledgers(results: Sequence[JobResult], store: Store) -> list[Ledger]:
