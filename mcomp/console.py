@@ -50,7 +50,9 @@ class ConsoleReporter:
         how = "[dim]hit[/dim]     " if row.status == "hit" else f"[green]{seconds(row.seconds):>8}[/green]"
         metric = "" if row.figures.validation is None else f"validation {row.figures.validation:.4f}"
         name = f"{row.recipe}/{row.stage}"
-        self.console.print(f"{self.position} {how} {escape(name)} [dim]{escape(row.type)}[/dim] {metric}")
+        self.console.print(
+            f"{self.position} {how} {escape(name)} [dim]{escape(row.type)}[/dim] {metric}", soft_wrap=True
+        )
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[StageProgress]:
@@ -69,11 +71,11 @@ class ConsoleReporter:
 
     def log(self, message: str) -> None:
         """Print a line."""
-        self.console.print(f"    [dim]{escape(message)}[/dim]")
+        self.console.print(f"    [dim]{escape(message)}[/dim]", soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Print a line that should not be overlooked."""
-        self.console.print(f"    [yellow]warning:[/yellow] {escape(message)}")
+        self.console.print(f"    [yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
 
 
 class SilentReporter:
