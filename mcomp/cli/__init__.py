@@ -1,0 +1,80 @@
+"""The command line: one file a command.
+
+Everything heavy is imported inside the commands: `--help` must be quick, and no command that only reads
+imports torch.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import click
+
+from mcomp.cli.check import check
+from mcomp.cli.plan import plan
+from mcomp.cli.report import report
+from mcomp.cli.run import run
+from mcomp.cli.stages import stages
+
+EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled like Ctrl-C, with an exit code of its own."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mcomp", message="mcomp %(version)s")
+def cli() -> None:
+    """Compress a trained PyTorch model: one recipe, ordered stages, a file that is proven in its runtime.
+
+    \b
+    Examples
+      mcomp run recipes/resnet_int8.yaml
+      mcomp run recipes/resnet_int8.yaml stages.prune.target.macs=0.4
+      mcomp run -m recipes/resnet_int8.yaml stages.prune.target.macs=0.4,0.5,0.6
+      mcomp plan recipes/resnet_int8.yaml
+      mcomp stages prune.channels
+      mcomp report
+    """
+
+
+for command in (run, check, plan, stages, report):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: each class of error has its code, and only our bugs show a traceback."""
+    signal.signal(signal.SIGTERM, raise_terminated)
+    sys.exit(exit_code(arguments))
+
+
+def raise_terminated(number: int, frame: Any) -> None:
+    """Turn SIGTERM into an exception, so that it unwinds like Ctrl-C."""
+    raise Terminated
+
+
+def exit_code(arguments: list[str] | None) -> int:
+    """Run one command and return its exit code."""
+    from mcomp.errors import McompError
+
+    try:
+        return cli.main(arguments, prog_name="mcomp", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except click.Abort as abort:
+        terminated = isinstance(abort.__cause__, Terminated)
+        click.echo("terminated" if terminated else "interrupted", err=True)
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+    except McompError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        click.echo("this is a bug in mcomp; please report it with the lines above", err=True)
+        return EXIT_BUG

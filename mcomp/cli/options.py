@@ -1,0 +1,55 @@
+"""What several commands share: arguments, options, the consoles, and the import of a person's own modules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+import_option = click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="Import a module of yours that registers models, data or stages.",
+)
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    envvar="MCOMP_STORE",
+    default=Path(".mcomp"),
+    show_default=True,
+    help="Where results are kept.",
+)
+
+
+def console() -> Console:
+    """Return the console for what was asked for."""
+    from rich.console import Console
+
+    return Console()
+
+
+def error_console() -> Console:
+    """Return the console for how the work goes on: it stays out of what is piped."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def import_modules(names: tuple[str, ...]) -> None:
+    """Import the modules that the person named on the command line."""
+    if names:
+        from mcomp.plugins import import_module
+
+        sys.path.insert(0, os.getcwd())
+        for name in names:
+            import_module(name)
