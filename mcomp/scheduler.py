@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mcomp.errors import CorruptArtifact, McompError, RequireNotMet, StageError, StoreError
-from mcomp.fingerprint import fingerprint, makers
+from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
 from mcomp.plan import Plan, Step
 from mcomp.require import judge
@@ -32,6 +32,9 @@ from mcomp.task import TaskConfig
 
 if TYPE_CHECKING:
     from mcomp.executor import Executor
+
+# Our code that makes the figures of exported files, and the form they are kept in.
+MEASURED_BY = ("mcomp.measure", "mcomp.store.ledger")
 
 Status = Literal["done", "require not met", "failed", "interrupted"]
 
@@ -241,10 +244,10 @@ def exported_file(artifact: Artifact) -> Path:
 
 def measurement_name(plan: Plan, result: Artifact, baseline: Artifact) -> str:
     """Return the name of a measurement: it holds for the bytes of two files, one machine and one setting."""
-    files = [each.manifest.files[exported_name(each)].sha256 for each in (result, baseline)]
     setting = {
         "machine": machine_id(),
-        "files": files,
+        "files": [each.manifest.files[exported_name(each)].sha256 for each in (result, baseline)],
+        "by": [version("mcomp"), *map(tree_digest, MEASURED_BY)],
         **plan.recipe.measure.model_dump(mode="json"),
     }
     return f"served-{fingerprint(setting)[:16]}"
