@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class Executor:
             source = self.source(step)
             result = step.config.run(source, context)
             require_effect(result, source)
-            write_content(content, result, measure(result, source, context))
+            write_content(content, result, measure(result, source, context), context.data.facts)
             artifact = self.store.publish(step.key, step.key_json, content, about)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
         self.store.put_measurement(step.key, "cost", cost)
@@ -174,8 +174,8 @@ def measure(result: StageResult, source: Model, context: Context) -> Figures:
     )
 
 
-def write_content(content: Path, result: StageResult, figures: Figures) -> None:
-    """Lay out the artifact of a step in the folder `content`."""
+def write_content(content: Path, result: StageResult, figures: Figures, data: Mapping[str, Any]) -> None:
+    """Lay out the artifact of a step in the folder `content`; `data` is what its data says of itself."""
     if result.model is not None:
         save_model(result.model, content / MODEL)
         weights = sum(path.stat().st_size for path in (content / MODEL).iterdir())
@@ -184,7 +184,11 @@ def write_content(content: Path, result: StageResult, figures: Figures) -> None:
         target = content / FILES / name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-    facts = {**result.facts, **({"unchanged": result.unchanged} if result.unchanged else {})}
+    facts = dict(result.facts)
+    if result.unchanged:
+        facts["unchanged"] = result.unchanged
+    if data:
+        facts["data"] = dict(data)
     report = {"figures": figures.model_dump(mode="json"), "facts": facts}
     (content / REPORT).write_text(
         json.dumps(report, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8"

@@ -6,8 +6,9 @@ A provider gives four splits. Training uses `train`; quantizer ranges come from 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -40,7 +41,7 @@ class Batch:
 class Split(Protocol):
     """One split: its length, and the batch at given positions.
 
-    `augmented`: whether the same position gives other inputs each time.
+    `augmented`: whether training sees the same sample in other ways each time.
     """
 
     @property
@@ -48,13 +49,24 @@ class Split(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, positions: Tensor) -> Batch:
-        """Return the samples at `positions` (N,), in that order."""
+    def batch(self, positions: Tensor, draw: int | None = None) -> Batch:
+        """Return the samples at `positions` (N,), in that order.
+
+        `draw` chooses how they are augmented: equal draws give equal inputs, and none gives the samples as
+        they are.
+        """
         ...
 
 
 class Data(Protocol):
-    """The loaded splits."""
+    """The loaded splits.
+
+    `facts` are kept with every result, as plain JSON: what whoever serves the model must do with the inputs
+    (their mean and deviation), and the names of the classes.
+    """
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
 
     def split(self, name: SplitName) -> Split: ...
 

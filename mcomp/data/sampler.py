@@ -36,6 +36,11 @@ class EpochSampler:
         self.epoch += 1
         self.position = 0
 
+    @property
+    def draw(self) -> int:
+        """The number that chooses this epoch's augmentation."""
+        return sub_seed(self.seed, f"augmentation {self.epoch}")
+
     def state_dict(self) -> dict[str, int]:
         """Return the seed and the place: the epoch, and the number of batches of it that were taken."""
         return {"seed": self.seed, "epoch": self.epoch, "position": self.position}

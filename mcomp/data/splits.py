@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from mcomp.data.contract import Batch, SplitName
+from mcomp.data.contract import Batch, Split, SplitName
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class TensorSplit:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, positions: Tensor) -> Batch:
+    def batch(self, positions: Tensor, draw: int | None = None) -> Batch:
         inputs = {name: tensor[positions] for name, tensor in self.inputs.items()}
         return Batch(self.indices[positions], inputs, self.target[positions])
 
@@ -32,9 +33,10 @@ class TensorSplit:
 class Splits:
     """Loaded data: one split for each name."""
 
-    by_name: Mapping[SplitName, TensorSplit]
+    by_name: Mapping[SplitName, Split]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def split(self, name: SplitName) -> TensorSplit:
+    def split(self, name: SplitName) -> Split:
         return self.by_name[name]
 
 

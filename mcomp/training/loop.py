@@ -100,7 +100,7 @@ def run_epoch(state: TrainState, update: Update, context: Context, progress: Pro
     reached = {context.task.metric_name: state.history[-1].metric} if state.history else {}
     for positions in state.sampler.rest_of_epoch():
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
-        loss = update(to_device(train.batch(positions), device), where)
+        loss = update(to_device(train.batch(positions, state.sampler.draw), device), where)
         state.loss_sum += loss * len(positions)
         progress.advance(1, loss=loss, **reached)
 

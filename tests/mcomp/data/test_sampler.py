@@ -49,3 +49,13 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     orders += [torch.cat(list(sampler.rest_of_epoch())).tolist()]
     orders += [torch.cat(list(EpochSampler(50, 50, seed=2).rest_of_epoch())).tolist()]
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_every_epoch_draws_anew_and_the_same_again_for_the_same_seed() -> None:
+    sampler, again = EpochSampler(4, 2, seed=1), EpochSampler(4, 2, seed=1)
+    draws = [sampler.draw]
+    list(sampler.rest_of_epoch())
+    draws += [sampler.draw, EpochSampler(4, 2, seed=2).draw]
+    assert len(set(draws)) == 3
+    again.load_state_dict(sampler.state_dict())
+    assert again.draw == sampler.draw
