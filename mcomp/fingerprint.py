@@ -45,6 +45,7 @@ def sub_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+@cache
 def makers() -> dict[str, str]:
     """Return the versions of the libraries that make the bytes."""
     return {name: version(name) for name in MAKERS}
@@ -56,8 +57,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def source_digest(kind: type) -> str:
-    """Return a digest of the code behind a plugin's class if that code may change under us, else "".
+def sources(kind: type) -> dict[str, str]:
+    """Return, by module, a digest of the code behind a plugin's class that may change under us.
 
     An installed distribution is fixed, and its classes raise `version` when their results change. Code
     outside of site-packages (an editable install, a person's own module) has no such promise: there the
@@ -65,8 +66,9 @@ def source_digest(kind: type) -> str:
     long as the class lives, and never after.
     """
     module = kind.__module__.partition(".")[0]
-    own = tree_digest(module) if source_files(module) else class_token(kind)
-    return own + "".join(map(tree_digest, FRAMEWORK_MAKERS))
+    own = {module: tree_digest(module)} if source_files(module) else {kind.__qualname__: class_token(kind)}
+    digests = {**own, **{name: tree_digest(name) for name in FRAMEWORK_MAKERS}}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
 @cache

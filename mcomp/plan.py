@@ -7,14 +7,14 @@ everything else that its bytes depend on, so that two recipes which share a begi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
-from mcomp.fingerprint import effective, file_digest, fingerprint, makers, source_digest
+from mcomp.fingerprint import effective, file_digest, fingerprint, makers, sources
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, refs
 from mcomp.recipe.places import KeyPath
@@ -26,9 +26,12 @@ KEY_FORMAT = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """A model that no step made: a fresh architecture, or one filled from a file."""
+    """A model that no step made: a fresh architecture, or one filled from a file.
 
-    key: str
+    `key_json` is what its numbers depend on.
+    """
+
+    key_json: Mapping[str, Any]
     spec: ModelConfig
     seed: int
     checkpoint: Path | None
@@ -100,9 +103,14 @@ class Tail:
     form: Form
 
     @property
-    def key(self) -> str:
+    def key_json(self) -> str | Mapping[str, Any]:
         """What a step that starts here has in its key."""
-        return self.source.key if isinstance(self.source, Origin) else self.source
+        return self.source.key_json if isinstance(self.source, Origin) else self.source
+
+    @property
+    def key(self) -> str:
+        """What a step that learns from this model has in its key."""
+        return fingerprint(self.source.key_json) if isinstance(self.source, Origin) else self.source
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ class Chain:
 class Planner:
     """Collects the steps of a recipe and of every recipe it refers to; each of those is resolved once."""
 
+    load: Callable[[Path, Sequence[str]], LoadedRecipe] = load_recipe
     steps: dict[str, Step] = field(default_factory=dict)
     nested: dict[tuple[Path, tuple[str, ...]], tuple[LoadedRecipe, Chain]] = field(default_factory=dict)
     open: list[Path] = field(default_factory=list)
@@ -151,10 +160,10 @@ class Planner:
         made_of = {
             "model": spec.spec(),
             "version": type(spec).version,
-            "sources": source_digest(type(spec)),
+            "sources": sources(type(spec)),
             "weights": file_digest(file) if file else recipe.seed,
         }
-        origin = Origin(fingerprint(made_of), spec, recipe.seed, file, loaded.where(path))
+        origin = Origin(made_of, spec, recipe.seed, file, loaded.where(path))
         return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)
 
     def origin(self, tail: Tail) -> Origin:
@@ -171,7 +180,7 @@ class Planner:
             circle = " -> ".join(each.name for each in [*self.open[self.open.index(file) :], file])
             raise problem(loaded, (*path, "recipe"), f"recipes refer to each other in a circle: {circle}")
         if (file, ref.overrides) not in self.nested:
-            other = load_recipe(file, ref.overrides)
+            other = self.load(file, ref.overrides)
             self.nested[file, ref.overrides] = (other, self.chain(other))
         other, chain = self.nested[file, ref.overrides]
         models = [name for name in chain.tails if stage_of(other.recipe, name).exports is None]
@@ -190,7 +199,7 @@ class Planner:
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
         form = next_form(loaded, name, tail.form)
         models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
-        key_json = step_key(recipe, config, tail.key, models)
+        key_json = step_key(recipe, config, tail.key_json, models)
         key = fingerprint(key_json)
         where = loaded.where(("stages", name))
         self.steps.setdefault(
@@ -200,9 +209,14 @@ class Planner:
         return key, (tail if config.exports is not None else Tail(key, form))
 
 
-def make_plan(loaded: LoadedRecipe) -> Plan:
-    """Return the plan of a recipe. Raises RecipeError for parts that do not fit each other."""
-    planner = Planner()
+def make_plan(
+    loaded: LoadedRecipe, load: Callable[[Path, Sequence[str]], LoadedRecipe] = load_recipe
+) -> Plan:
+    """Return the plan of a recipe; `load` reads those that it refers to.
+
+    Raises RecipeError for parts that do not fit each other.
+    """
+    planner = Planner(load)
     chain = planner.chain(loaded)
     exports = [name for name in chain.keys if stage_of(loaded.recipe, name).exports is not None]
     baselines = {}
@@ -276,7 +290,7 @@ def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]
 
 
 def step_key(
-    recipe: Recipe, config: StageConfig, source: str, models: Mapping[RecipeRef, str]
+    recipe: Recipe, config: StageConfig, source: str | Mapping[str, Any], models: Mapping[RecipeRef, str]
 ) -> dict[str, Any]:
     """Return everything that the bytes of a step's result depend on, as JSON."""
     data = cast(DataConfig, recipe.data)
@@ -289,7 +303,11 @@ def step_key(
         "seed": recipe.seed,
         "compute": recipe.compute.model_dump(mode="json", exclude_defaults=True),
         "makers": makers(),
-        "sources": [source_digest(type(part)) for part in (config, data, recipe.task)],
+        "sources": {
+            name: digest
+            for part in (config, data, recipe.task)
+            for name, digest in sources(type(part)).items()
+        },
     }
 
 
