@@ -22,6 +22,7 @@ from mcomp.plan import Plan, make_plan
 from mcomp.plugins import import_module
 from mcomp.recipe.build import load_recipe
 from mcomp.recipe.launch import launch, output_folder
+from mcomp.recipe.variants import Recipes
 from mcomp.recipe.overrides import expand, split_launch_options
 from mcomp.scheduler import RunReporter, Scheduler, is_answered, set_aside
 from mcomp.store.ledger import Ledger
@@ -58,10 +59,11 @@ class Sweep:
         options, settings = split_launch_options(overrides)
         jobs = expand(settings)
         plans: list[Plan] = []
+        recipes = Recipes()
         problems: list[Problem] = []
         for job in jobs:
             try:
-                plans.append(make_plan(load_recipe(recipe, job)))
+                plans.append(make_plan(recipes.load(recipe, job), recipes.load))
             except RecipeError as error:
                 problems += error.problems
         if problems:

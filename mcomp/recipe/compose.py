@@ -25,7 +25,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcomp.errors import Problem, RecipeError
@@ -111,8 +111,11 @@ class Reading:
 
     def line(self, override: Override) -> str:
         """Return the override for Hydra; a choice between files is left as it is."""
-        chooses_file = self.is_folder(override.key_or_group) and not isinstance(override.value(), dict)
-        return str(override.input_line) if chooses_file else forced(override)
+        return str(override.input_line) if self.chooses_file(override) else forced(override)
+
+    def chooses_file(self, override: Override) -> bool:
+        """Whether an override is a choice between the files of a folder."""
+        return self.is_folder(override.key_or_group) and not isinstance(override.value(), dict)
 
     def blame(self, overrides: Sequence[Override]) -> list[Problem]:
         """Return what is wrong, by applying the overrides one after the other to those that work."""
@@ -214,14 +217,23 @@ def no_other_hydra() -> Iterator[None]:
 
 def composed_by_hydra(reading: Reading, lines: Sequence[str]) -> dict[str, Any]:
     """Return what Hydra makes of a recipe and overrides, references still in it."""
+    return plain_data(config_by_hydra(reading, lines))
+
+
+def config_by_hydra(reading: Reading, lines: Sequence[str]) -> DictConfig:
+    """Return what Hydra makes of a recipe and overrides, as OmegaConf's own container."""
     register()
     token = READING.set(reading)
     folder = str(reading.path.parent.resolve())
     try:
         with no_other_hydra(), hydra.initialize_config_dir(folder, job_name="mcomp", version_base="1.3"):
-            config = hydra.compose(reading.name, overrides=list(lines))
+            return hydra.compose(reading.name, overrides=list(lines))
     finally:
         READING.reset(token)
+
+
+def plain_data(config: DictConfig) -> dict[str, Any]:
+    """Return a composed recipe as plain data, references still in it."""
     data = OmegaConf.to_container(config, resolve=False)
     assert isinstance(data, dict)
     return {str(key): value for key, value in data.items()}
