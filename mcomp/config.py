@@ -1,16 +1,48 @@
-"""What every configurable part is described by: a frozen Pydantic model that refuses unknown keys."""
+"""What every configurable part is described by: a frozen Pydantic model that refuses unknown keys.
+
+Numbers and booleans are taken as they are written: `"4"` and `true` are no numbers, `1` is no boolean. An
+integer may stand for a float, and a list for a tuple. Pydantic's own strict mode refuses lists, paths and
+names of enums as well, so only the schemas of numbers and booleans are made strict.
+"""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+def make_strict(schema: Any, owner: type[BaseModel]) -> None:
+    """Make the numbers and booleans in `owner`'s schema strict, in place, but not in the models inside it."""
+    if isinstance(schema, list | tuple):
+        parts = list(schema)
+    elif isinstance(schema, dict):
+        kind = schema.get("type")  # or, in a table of fields, the schema of a field called `type`
+        if kind == "model" and schema["cls"] is not owner:
+            return
+        if kind in ("int", "float", "bool"):
+            schema["strict"] = True
+        is_table = not isinstance(kind, str)
+        parts = [part for key, part in schema.items() if is_table or key not in ("default", "metadata")]
+    else:
+        return
+    for part in parts:
+        make_strict(part, owner)
 
 
 class Config(BaseModel):
     """Base of every mapping in a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        schema = handler(source)
+        make_strict(handler.resolve_ref_schema(schema), source)
+        return schema
 
 
 class PluginConfig(Config):
