@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +27,13 @@ from mcomp.plan import Origin, Step
 from mcomp.recipe.schema import Recipe
 from mcomp.stage import Context, Reporter, StageResult
 from mcomp.store.artifact import Artifact
+from mcomp.store.checkpoints import StepCheckpoints
 from mcomp.store.disk import FULL
 from mcomp.store.layout import FILES, MODEL, REPORT
 from mcomp.store.ledger import Figures, Served
 from mcomp.store.store import Store
 from mcomp.task import TaskConfig
+from mcomp.training.device import environment
 
 
 @dataclass
@@ -72,6 +75,9 @@ class Executor:
             example=data.split("calibration").batch(torch.arange(2)).inputs,
             reporter=self.reporter,
             models={ref: self.model(key) for ref, key in step.models.items()},
+            checkpoints=StepCheckpoints(
+                self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
+            ),
         )
 
     def loaded_data(self, recipe: Recipe) -> Data:

@@ -22,6 +22,7 @@ from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
 from mcomp.plan import Plan, Step
 from mcomp.require import judge
+from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Reporter
 from mcomp.store.artifact import Artifact
 from mcomp.store.layout import FILES, REPORT
@@ -104,6 +105,8 @@ class Scheduler:
             # A disk without room for the ledger must not hide what went wrong.
             with suppress(StoreError):
                 self.keep_ledger("failed" if isinstance(error, Exception) else "interrupted")
+            if isinstance(error, KeyboardInterrupt):
+                self.reporter.log("what is done is kept: run the same command again to go on")
             raise
         met = all(each.met for each in self.judged())
         return Outcome(self.run, self.keep_ledger("done" if met else "require not met"), self.files)
@@ -122,11 +125,13 @@ class Scheduler:
         """Do the steps in order, then measure the exports."""
         self.rows, self.files, self.served = [], {}, {}
         for number, step in enumerate(self.plan.steps, start=1):
+            raise_if_interrupted()
             self.reporter.step_started(step, number, len(self.plan.steps))
             self.rows.append(self.do(step))
             self.reporter.step_ended(self.rows[-1])
             if self.rows[-1].status == "computed":
                 self.keep_ledger("interrupted")  # what is true if nothing comes after this
+        raise_if_interrupted()
         self.measure_exports()
 
     def do(self, step: Step) -> Row:
@@ -139,6 +144,7 @@ class Scheduler:
                 if artifact is None:
                     self.computed.add(step.key)
                     artifact = self.compute(step)
+        self.store.remove_checkpoints(step.key)  # also of a run that was killed before it came to this
         return self.row(step, artifact, "computed" if step.key in self.computed else "hit")
 
     def compute(self, step: Step) -> Artifact:

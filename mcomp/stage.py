@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,6 +76,32 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """What a step has done so far: tensors by name, and plain JSON."""
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints(Protocol):
+    """Where a step that is interrupted finds again what it had done, by labels of its own choice."""
+
+    def load(self, label: str) -> Checkpoint | None: ...
+
+    def save(self, label: str, checkpoint: Checkpoint) -> None: ...
+
+
+class NoCheckpoints:
+    """Keeps nothing: a stage that runs outside of a store."""
+
+    def load(self, label: str) -> Checkpoint | None:
+        """Return None."""
+
+    def save(self, label: str, checkpoint: Checkpoint) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
 class Context:
     """What a stage may use beside its own fields and its input; there is nothing global.
 
@@ -93,6 +119,18 @@ class Context:
     example: Mapping[str, Tensor]
     reporter: Reporter
     models: Mapping[RecipeRef, Model]
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+
+    def unit(self, label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+        """Return what `compute` gives, or gave in an earlier try of this step that was interrupted after it.
+
+        For work beside training (`mcomp.training.loop.fit` keeps its own). `label` is used once in a step.
+        """
+        done = self.checkpoints.load(label)
+        if done is None:
+            done = compute()
+            self.checkpoints.save(label, done)
+        return done
 
     def generator(self, purpose: str) -> Generator:
         """Return a random generator that depends on the recipe's seed and on `purpose` alone."""

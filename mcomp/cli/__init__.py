@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
 
 import click
 
@@ -17,12 +16,9 @@ from mcomp.cli.plan import plan
 from mcomp.cli.report import report
 from mcomp.cli.run import run
 from mcomp.cli.stages import stages
+from mcomp.signals import raising
 
-EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: handled like Ctrl-C, with an exit code of its own."""
+EXIT_BUG, EXIT_USAGE, EXIT_SIGNAL = 1, 2, 128
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,13 +43,9 @@ for command in (run, check, plan, stages, report):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: each class of error has its code, and only our bugs show a traceback."""
-    signal.signal(signal.SIGTERM, raise_terminated)
-    sys.exit(exit_code(arguments))
-
-
-def raise_terminated(number: int, frame: Any) -> None:
-    """Turn SIGTERM into an exception, so that it unwinds like Ctrl-C."""
-    raise Terminated
+    with raising():
+        code = exit_code(arguments)
+    sys.exit(code)
 
 
 def exit_code(arguments: list[str] | None) -> int:
@@ -66,9 +58,9 @@ def exit_code(arguments: list[str] | None) -> int:
         error.show()
         return EXIT_USAGE
     except click.Abort as abort:
-        terminated = isinstance(abort.__cause__, Terminated)
-        click.echo("terminated" if terminated else "interrupted", err=True)
-        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+        number = signal.Signals(getattr(abort.__cause__, "number", signal.SIGINT))
+        click.echo(f"stopped by {number.name}", err=True)
+        return EXIT_SIGNAL + number
     except McompError as error:
         click.echo(str(error), err=True)
         return error.exit_code

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mcomp.errors import StoreError, StoreFull
+from mcomp.signals import deferred
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -87,6 +88,7 @@ class Disk:
             else:
                 path.unlink()
 
+    @deferred()
     def put(self, path: Path, data: bytes, temporary: Path) -> None:
         """Write and sync a file so that its name always means the whole old or the whole new content."""
         try:

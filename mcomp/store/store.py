@@ -7,6 +7,7 @@
            plans/                       resolved recipes that jobs start from
            leases/                      who works on which key (mcomp.store.lease)
            work/                        scratch space of steps that are running
+           checkpoints/<key>/           what a step that is not finished has done (mcomp.store.checkpoints)
            quarantine/  replaced/       results found broken; results replaced on request
 
 Nothing here is global: a store may be opened any number of times, in any process, also after a fork.
@@ -26,12 +27,15 @@ from typing import Any
 
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.fingerprint import canonical, fingerprint
+from mcomp.signals import deferred
 from mcomp.store.artifact import STORE_FORMAT, Artifact, Checked, inspect, seal
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold, is_left_behind, temporary_name
 from mcomp.store.runs import Run, make_run, run_ids
 
-FOLDERS = ("artifacts", "measurements", "runs", "plans", "leases", "work", "quarantine", "replaced")
+FOLDERS = (
+    "artifacts", "measurements", "runs", "plans", "leases", "work", "checkpoints", "quarantine", "replaced"
+)  # fmt: skip
 MARKER, IGNORE = "store.json", ".gitignore"
 
 
@@ -72,6 +76,7 @@ class Store:
             return None
         return Artifact(key, folder, manifest, self.disk, partial(self.quarantine, key), self.checked)
 
+    @deferred()
     def publish(self, key: str, key_json: Any, folder: Path, about: dict[str, Any]) -> Artifact:
         """Make the files of `folder` the result of `key`; the folder is moved, so it must lie in a workspace.
 
@@ -117,8 +122,10 @@ class Store:
         moved = self.move(key, "quarantine")
         self.on_problem(f"the stored result {key[:12]} is broken ({reason}); it was moved to {moved}")
 
+    @deferred()
     def set_aside(self, key: str) -> None:
         """Move a good result out of the way, so that it is computed again; its figures are forgotten."""
+        self.disk.remove(self.checkpoints_folder(key))
         self.disk.remove(self.root / "measurements" / valid(key))
         if self.artifact_folder(key).exists():
             self.move(key, "replaced")
@@ -147,12 +154,12 @@ class Store:
         """Give an empty folder on the store's disk; it is removed at the end, with what is still in it."""
         self.prepare()
         folder = self.root / "work" / temporary_name(valid(key))
-        self.disk.mkdir(folder)
         try:
+            self.disk.mkdir(folder)
             yield folder
         finally:
             # What cannot be removed now is removed at the next lease; it must not hide the step's error.
-            with suppress(StoreError):
+            with deferred(), suppress(StoreError):
                 self.disk.remove(folder)
 
     @contextmanager
@@ -162,6 +169,13 @@ class Store:
         with hold(self.disk, self.root / "leases", valid(key), on_wait):
             self.remove_leftovers(key)
             yield
+
+    def remove_checkpoints(self, key: str) -> None:
+        """Remove what was kept of the work on a key: its result is there. Only room is lost if this fails."""
+        folder = self.checkpoints_folder(key)
+        if folder.exists():
+            with suppress(StoreError):
+                self.disk.remove(folder)
 
     def remove_leftovers(self, key: str) -> None:
         """Remove what dead processes left unfinished of a key."""
@@ -216,6 +230,10 @@ class Store:
     def artifact_folder(self, key: str) -> Path:
         """Return where the result of a key is, or would be."""
         return self.root / "artifacts" / valid(key)[:2] / key
+
+    def checkpoints_folder(self, key: str) -> Path:
+        """Return where the checkpoints of a key are, or would be."""
+        return self.root / "checkpoints" / valid(key)
 
     def measurement_file(self, key: str, name: str) -> Path:
         """Return where a figure is, or would be."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.config import Config
+from mcomp.config import Config, no_effect
 
 
 class SGD(Config):
@@ -63,6 +63,13 @@ class EarlyStop(Config):
     patience: Annotated[int, Field(ge=1)] = 5
 
 
+class Checkpointing(Config):
+    """How often a training is saved while it runs, so that it can go on there: whichever comes first."""
+
+    every_seconds: Annotated[float, Field(gt=0)] = 30.0
+    every_steps: Annotated[int | None, Field(ge=1, description="updates of the weights")] = None
+
+
 class Training(Config):
     """How a stage trains."""
 
@@ -74,3 +81,6 @@ class Training(Config):
         Literal["best", "last"], Field(description="which epoch's weights to keep; best by validation")
     ] = "best"
     early_stop: EarlyStop | None = None
+    checkpoint: Checkpointing = no_effect(
+        default=Checkpointing(), description="how often a state to go on from is saved"
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch
 from mcomp.errors import StageError
+from mcomp.measure.machine import machine_id
 from mcomp.recipe.schema import Compute
 
 if TYPE_CHECKING:
@@ -40,6 +44,19 @@ def make_fabric(compute: Compute, device: torch.device) -> Fabric:
     return Fabric(accelerator=device.type, devices=1, precision=compute.precision)
 
 
+def environment(compute: Compute) -> dict[str, str]:
+    """Return what the bytes of a training depend on beside the recipe, the data and the code."""
+    has_cuda = torch.cuda.is_available()
+    return {
+        "machine": machine_id(),
+        "gpu": torch.cuda.get_device_name() if has_cuda else "none",
+        "threads": str(torch.get_num_threads()),
+        "device": compute.device,
+        "precision": compute.precision,
+        **{name: version(name) for name in ("mcomp", "torch", "lightning-fabric")},
+    }
+
+
 @contextmanager
 def borrowed_threads(threads: int | None) -> Iterator[None]:
     """Let torch use that many threads, its own default for None; restore the number at the end."""
@@ -53,10 +70,20 @@ def borrowed_threads(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def borrowed_generators(seed: int) -> Iterator[None]:
-    """Seed torch's global generators, which dropout draws from; restore them at the end."""
+    """Seed the global generators of torch, Python and NumPy; restore them at the end.
+
+    Dropout draws from torch's. The others are for a person's own modules and losses.
+    """
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

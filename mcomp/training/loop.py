@@ -27,6 +27,7 @@ from mcomp.training.device import (
 )
 from mcomp.training.nonfinite import require_finite_weights
 from mcomp.training.optimizers import make_optimizer, make_schedule
+from mcomp.training.resume import Resumable
 from mcomp.training.state import Epoch, TrainState
 from mcomp.training.update import Loss, Update
 
@@ -51,7 +52,9 @@ class Fit:
 def fit(model: Model, training: Training, context: Context, *, label: str, loss: Loss) -> Fit:
     """Return a trained copy of `model`; `label` stands beside the progress bar.
 
-    Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes.
+    Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes,
+    also when the step is interrupted and goes on from `context.checkpoints`; a stage that calls this more
+    than once gives each call a label of its own.
     Raises StageError, naming the update and the module, before an update with a loss or a gradient that is
     not finite, and if training left every weight as it was.
     """
@@ -62,9 +65,18 @@ def fit(model: Model, training: Training, context: Context, *, label: str, loss:
         module = trained.training_module(on_device(context.example, device))
         state = start(module, training, context)
         zeroed = ZeroedWeights(module, trained.state)
-        update = Update(state, make_fabric(context.compute, device), loss, zeroed, training.clip_norm)
-        with context.reporter.progress(label, training.epochs * len(state.sampler)) as progress:
-            run_epochs(state, update, training, context, progress)
+        fabric = make_fabric(context.compute, device)
+        update = Update(state, fabric, loss, zeroed, training.clip_norm)
+        resumable = Resumable(state, fabric.strategy.precision, context, label, training.checkpoint)
+        resumable.resume()
+        num_updates = training.epochs * len(state.sampler)
+        with (
+            resumable.saved_when_interrupted(),
+            context.reporter.progress(label, num_updates) as progress,
+        ):
+            progress.advance(state.num_updates)
+            run_epochs(resumable, update, training, progress)
+        resumable.save()
     kept = load_kept(state, training)
     result = returned(trained.with_trained(module))
     require_changed(model.module, result.module)
@@ -80,28 +92,32 @@ def start(module: nn.Module, training: Training, context: Context) -> TrainState
     return TrainState(module, optimizer, schedule, sampler)
 
 
-def run_epochs(
-    state: TrainState, update: Update, training: Training, context: Context, progress: Progress
-) -> None:
-    """Train until the epochs are done or validation has stopped improving; changes `state` in place."""
+def run_epochs(resumable: Resumable, update: Update, training: Training, progress: Progress) -> None:
+    """Train until the epochs are done or validation has stopped improving; changes the state in place."""
+    state, context = resumable.state, resumable.context
     validation, device = context.data.split("validation"), device_of(state.module)
     while len(state.history) < training.epochs and not stopped_early(state, training):
-        run_epoch(state, update, context, progress)
+        run_epoch(resumable, update, progress)
         require_finite_weights(state.module, f"after epoch {state.sampler.epoch}")
-        reached = evaluate(update.module, validation, context.task, device=device)
-        state.end_epoch(reached.metric, reached.loss, context.task.direction)
+        with borrowed_generators(sub_seed(context.seed, "validation")):
+            reached = evaluate(update.module, validation, context.task, device=device)
+        with state.change():
+            state.end_epoch(reached.metric, reached.loss, context.task.direction)
 
 
-def run_epoch(state: TrainState, update: Update, context: Context, progress: Progress) -> None:
+def run_epoch(resumable: Resumable, update: Update, progress: Progress) -> None:
     """Update on every batch that is left in the epoch."""
+    state, context = resumable.state, resumable.context
     train = context.data.split("train")
     device = device_of(state.module)
     state.module.train()
     reached = {context.task.metric_name: state.history[-1].metric} if state.history else {}
     for positions in state.sampler.rest_of_epoch():
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
-        loss = update(to_device(train.batch(positions, state.sampler.draw), device), where)
-        state.loss_sum += loss * len(positions)
+        with state.change():  # loading included: a provider may draw from a global generator
+            loss = update(to_device(train.batch(positions, state.sampler.draw), device), where)
+            state.end_batch(loss, len(positions))
+        resumable.save_if_due()
         progress.advance(1, loss=loss, **reached)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mcomp.data.sampler import EpochSampler
+from mcomp.signals import deferred
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class TrainState:
     """Everything that changes while training; all of it is tensors and numbers.
 
     `module` is what is trained: the model's own, or a captured graph that shares its parameters. `loss_sum`
-    is the sum over the samples seen in this epoch.
+    is the sum over the samples seen in this epoch. `place` is where the sampler stood after the last update
+    or epoch that is part of this state: it may be ahead. `is_whole` is false while only a part has changed.
     """
 
     module: nn.Module
@@ -48,6 +52,29 @@ class TrainState:
     loss_sum: float = 0.0
     history: list[Epoch] = field(default_factory=list)
     best: Best | None = None
+    is_whole: bool = True
+    place: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = self.sampler.state_dict()
+
+    @property
+    def num_updates(self) -> int:
+        """How many batches were trained on."""
+        return self.place["epoch"] * len(self.sampler) + self.place["position"]
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Change the state within the block, from one whole state to another: signals wait for its end."""
+        with deferred():
+            self.is_whole = False
+            yield
+            self.is_whole = True
+
+    def end_batch(self, loss: float, num_samples: int) -> None:
+        """Note that the weights were updated on a batch."""
+        self.loss_sum += loss * num_samples
+        self.place = self.sampler.state_dict()
 
     def end_epoch(self, metric: float, validation_loss: float, direction: str) -> None:
         """Note an epoch; copy its weights if it is the best on validation, by the metric, then the loss."""
@@ -56,6 +83,7 @@ class TrainState:
         epoch = Epoch(self.sampler.epoch, lr, train_loss, metric, validation_loss)
         self.history.append(epoch)
         self.loss_sum = 0.0
+        self.place = self.sampler.state_dict()
         if self.best is None or merit(epoch, direction) > merit(self.best.epoch, direction):
             tensors = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
             self.best = Best(epoch, tensors)
