@@ -199,7 +199,8 @@ class Scheduler:
             pair = self.executor.serve(self.plan.recipe, *map(exported_file, artifacts))
             known = {role: served.model_dump(mode="json") for role, served in pair.items()}
             self.store.put_measurement(step.key, name, known)
-        return {role: Served.model_validate(served) for role, served in known.items()}
+        # By JSON: its keys are text, also those that are batch sizes.
+        return {role: Served.model_validate_json(json.dumps(served)) for role, served in known.items()}
 
     def found(self, step: Step) -> Artifact:
         """Return the result of a step that was done. Raises CorruptArtifact if it broke since."""
