@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from mcomp.errors import StageError
-from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.pruning.config import Importance, Target
 
@@ -58,6 +58,14 @@ class PruneChannels(StageConfig):
 
     def run(self, model: Model, context: Context) -> StageResult:
         """Cut a copy of `model`, prove it, and train it. Raises StageError."""
+        from mcomp.model.edits import KeepChannels
+
+        chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
+        pruned = model.edited(KeepChannels.model_validate(chosen["edit"]))
+        return self.recovered(pruned, chosen["facts"], context)
+
+    def cut(self, model: Model, context: Context) -> Checkpoint:
+        """Return a cut that is proven, as an edit, and what the report says of it. Raises StageError."""
         from mcomp_stages.methods.pruning.cut import choose_cut
         from mcomp_stages.methods.pruning.edit import channel_edit
         from mcomp_stages.methods.pruning.groups import channel_groups
@@ -79,9 +87,9 @@ class PruneChannels(StageConfig):
         )
         if not cut.removed.any():
             raise StageError("nothing was cut: the target is met by the model as it is")
-        pruned = model.edited(channel_edit(model.module, cut))
-        require_equal_to_masked(pruned, model, cut, context.example)
-        return self.recovered(pruned, cut_facts(cut), context)
+        edit = channel_edit(model.module, cut)
+        require_equal_to_masked(model.edited(edit), model, cut, context.example)
+        return Checkpoint(numbers={"edit": edit.model_dump(mode="json"), "facts": cut_facts(cut)})
 
     def recovered(self, pruned: Model, facts: dict[str, Any], context: Context) -> StageResult:
         """Train the cut model, if asked to."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.config import Config
-from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
 
 if TYPE_CHECKING:
@@ -68,29 +68,37 @@ class QuantizeQat(StageConfig):
         from mcomp_stages.methods.distillation.training import fit_with_teachers
         from mcomp_stages.methods.quantization.calibrate import with_moving_ranges
         from mcomp_stages.methods.quantization.compare import require_equal
+        from mcomp_stages.methods.quantization.edit import Quantizers
 
-        inserted, inputs = self.calibrated(model, context)
+        batches = self.batches(context)
+        ranges = context.unit("calibration", lambda: self.calibrated(model, context, batches))
+        inserted = model.edited(Quantizers.model_validate(ranges.numbers["edit"]))
+        inserted.state.update(ranges.tensors)
         start = with_moving_ranges(inserted, self.num_moving_steps(context))
         result = fit_with_teachers(start, self.training, context, label="quantize")
-        comparison = require_equal(result.model, context.example, inputs)
+        comparison = require_equal(result.model, context.example, batches[0])
         sites = result.model.edits[-1].model_dump(mode="json", exclude={"kind"})
         return StageResult(
             result.model, facts={**result.facts(), **self.widths(), **sites, "converted": asdict(comparison)}
         )
 
-    def calibrated(self, model: Model, context: Context) -> tuple[Model, dict[str, Tensor]]:
-        """Return a copy of the model with calibrated quantizers, and the first of the calibration batches."""
+    def batches(self, context: Context) -> list[dict[str, Tensor]]:
+        """Return the inputs that set the first ranges."""
         import torch
-
-        from mcomp.training.device import borrowed_threads
-        from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
 
         split = context.data.split("calibration")
         positions = torch.split(torch.arange(len(split)), context.batch_size)[: self.calibration_batches]
-        batches = [split.batch(some).inputs for some in positions]
+        return [split.batch(some).inputs for some in positions]
+
+    def calibrated(self, model: Model, context: Context, batches: list[dict[str, Tensor]]) -> Checkpoint:
+        """Return calibrated quantizers: their sites, as an edit, and its tensors."""
+        from mcomp.training.device import borrowed_threads
+        from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
+
         with borrowed_threads(context.compute.threads):
-            inserted = model.edited(quantizers_for(model.module, context.example, self.keep_float))
-            return calibrated(inserted, context.example, batches, self.observer), batches[0]
+            edit = quantizers_for(model.module, context.example, self.keep_float)
+            ready = calibrated(model.edited(edit), context.example, batches, self.observer)
+        return Checkpoint(ready.state, {"edit": edit.model_dump(mode="json")})
 
     def num_moving_steps(self, context: Context) -> int:
         """Return the number of training steps in which the ranges follow the data."""
