@@ -77,7 +77,11 @@ class DataConfig(PluginConfig):
     batch_size: Annotated[int, Field(ge=1, description="samples in a training batch")] = 64
 
     def facts(self) -> DataFacts:
-        """Return what is known without loading anything."""
+        """Return what is known without loading anything.
+
+        Raises RecipeError if the files are missing or in the wrong places; `path` of each of its problems is
+        the field of this configuration to blame.
+        """
         return DataFacts()
 
     def digest(self) -> str:

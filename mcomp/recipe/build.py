@@ -12,12 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from mcomp import plugins
 from mcomp.config import PluginConfig
-from mcomp.data.contract import DataConfig
+from mcomp.data.contract import DataConfig, DataFacts
 from mcomp.errors import Problem, RecipeError
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.checks import check_together
 from mcomp.recipe.compose import Composed, compose
 from mcomp.recipe.explain import explain
+from mcomp.recipe.files import FOLDER
 from mcomp.recipe.nearest import one_of
 from mcomp.recipe.places import KeyPath, in_order
 from mcomp.recipe.schema import Recipe, RecipeRef
@@ -77,9 +78,22 @@ def build(composed: Composed) -> Recipe:
     problems += check_together(recipe, composed, list(refs(recipe)), wrong)
     if problems:
         raise RecipeError(in_order(problems))
-    facts = cast(DataConfig, recipe.data).facts()
+    facts = data_facts(recipe, composed)
     model, task = cast(ModelConfig, recipe.model), cast(TaskConfig, recipe.task)
     return recipe.model_copy(update={"model": model.fitted_to(facts), "task": task.fitted_to(facts)})
+
+
+def data_facts(recipe: Recipe, composed: Composed) -> DataFacts:
+    """Return what the data says of itself. Raises RecipeError, placed in the recipe, for wrong files."""
+    try:
+        return cast(DataConfig, recipe.data).facts()
+    except RecipeError as error:
+        paths = [("data", *filter(None, problem.path.split("."))) for problem in error.problems]
+        placed = [
+            composed.places.problem(path, problem.what, problem.next_step)
+            for path, problem in zip(paths, error.problems, strict=True)
+        ]
+        raise RecipeError(placed) from error
 
 
 class Parts:
@@ -117,7 +131,7 @@ class Parts:
             self.note((*path, "type"), unknown.what, unknown.next_step)
             return UNKNOWN
         try:
-            return schema.model_validate(value)
+            return schema.model_validate(value, context={FOLDER: self.composed.path.parent})
         except ValidationError as error:
             self.problems += explain(error, schema, value, self.composed.places, path)
             return schema.model_construct(type=name)
