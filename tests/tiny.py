@@ -84,6 +84,33 @@ def started(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "lightning_fabric",
+    "torchmetrics",
+    "sklearn",
+    "plotly",
+)
+
+PROBE = f"""
+import sys
+from mcomp.cli import exit_code
+code = exit_code(sys.argv[1:])
+print("loaded:", *(name for name in {HEAVY} if name in sys.modules))
+sys.exit(code)
+"""
+
+
+def loaded_by(*arguments: str | Path, cwd: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run a command in a fresh process; return how it ended, and the heavy libraries that it imported."""
+    done = python("-c", PROBE, *map(str, arguments), cwd=cwd)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("loaded:"))
+    return done, line.split()[1:]
+
+
 def files_below(folder: Path) -> dict[str, bytes]:
     """Return what lies in a folder, links not followed."""
     return {
