@@ -32,7 +32,9 @@ def run(
     """
     for name in imports:
         import_module(name)
-    plan, kept = make_plan(load_recipe(Path(recipe), tuple(overrides))), Store(Path(store))
+    reporter = reporter or SilentReporter()
+    plan = make_plan(load_recipe(Path(recipe), tuple(overrides)))
+    kept = Store(Path(store), on_problem=reporter.warn)
     if fresh:
         set_aside(plan, kept)
-    return Scheduler(plan, kept, reporter or SilentReporter()).execute()
+    return Scheduler(plan, kept, reporter).execute()

@@ -117,8 +117,8 @@ class Scheduler:
         for _ in self.plan.steps:
             try:
                 return self.do_each()
-            except CorruptArtifact as error:
-                self.reporter.warn(str(error))
+            except CorruptArtifact:
+                self.reporter.log("what was broken is made again")
         return self.do_each()
 
     def do_each(self) -> None:

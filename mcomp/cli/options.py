@@ -12,6 +12,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mcomp.store.store import Store
+
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 import_option = click.option(
@@ -43,6 +45,14 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def opened_store(path: Path) -> Store:
+    """Return the store at a path; what is found broken in it is told beside how the work goes on."""
+    from mcomp.console import ConsoleReporter
+    from mcomp.store.store import Store
+
+    return Store(path, on_problem=ConsoleReporter(error_console()).warn)
 
 
 def import_modules(names: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from mcomp.cli.options import (
     console,
     import_modules,
     import_option,
+    opened_store,
     overrides_argument,
     recipe_argument,
     store_option,
@@ -26,8 +27,7 @@ def plan(recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...], sto
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
     from mcomp.report.plan import plan_table
-    from mcomp.store.store import Store
 
     import_modules(imports)
     made = make_plan(load_recipe(recipe, overrides))
-    console().print(plan_table(made, Store(store)))
+    console().print(plan_table(made, opened_store(store)))

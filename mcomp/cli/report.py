@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcomp.cli.options import console, store_option
+from mcomp.cli.options import console, opened_store, store_option
 
 if TYPE_CHECKING:
     from mcomp.store.ledger import Ledger
@@ -28,9 +28,8 @@ def report(run_id: str | None, store: Path, as_json: bool, html: Path | None) ->
       mcomp report 20260131-101500-resnet_int8-3fa1 --json
     """
     from mcomp.errors import RecipeError
-    from mcomp.store.store import Store
 
-    kept = Store(store)
+    kept = opened_store(store)
     runs = kept.runs()
     if not runs:
         raise RecipeError(f"{store} has no run yet; start one with mcomp run, or choose another with --store")

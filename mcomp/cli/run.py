@@ -11,6 +11,7 @@ from mcomp.cli.options import (
     error_console,
     import_modules,
     import_option,
+    opened_store,
     overrides_argument,
     recipe_argument,
     store_option,
@@ -50,9 +51,8 @@ def run(
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
     from mcomp.scheduler import Scheduler, set_aside
-    from mcomp.store.store import Store
 
-    made, kept = make_plan(load_recipe(recipe, overrides)), Store(store)
+    made, kept = make_plan(load_recipe(recipe, overrides)), opened_store(store)
     if fresh:
         set_aside(made, kept)
     outcome = Scheduler(made, kept, ConsoleReporter(error_console())).execute()
@@ -68,10 +68,9 @@ def run_sweep(
     """Run a sweep, show its jobs side by side, and return the exit code of the first that failed."""
     from mcomp.console import ConsoleReporter
     from mcomp.report.table import sweep_table
-    from mcomp.store.store import Store
     from mcomp.sweep import Sweep, ledgers
 
-    sweep, kept = Sweep.resolve(recipe, overrides), Store(store)
+    sweep, kept = Sweep.resolve(recipe, overrides), opened_store(store)
     if fresh:
         sweep.fresh(kept)
     results = sweep.run(kept, ConsoleReporter(error_console()), imports=imports)
