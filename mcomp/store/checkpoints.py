@@ -83,9 +83,9 @@ class StepCheckpoints:
     @deferred()
     def save(self, label: str, checkpoint: Checkpoint) -> None:
         """Keep a state and the one before it; when this returns, it is kept, or it was told why not."""
-        self.store.prepare()
         unfinished = self.store.root / "work" / temporary_name(self.key)
         try:
+            self.store.prepare()
             self.write(unfinished, checkpoint)
             self.place(unfinished, self.folder(label))
         except StoreError as error:
@@ -120,7 +120,7 @@ class StepCheckpoints:
     def place(self, unfinished: Path, folder: Path) -> None:
         """Give a state its number, and remove those it makes superfluous."""
         disk = self.store.disk
-        for each in (folder.parent.parent, folder.parent, folder):
+        for each in (folder.parent, folder):
             with suppress(FileExistsError):
                 disk.mkdir(each)
             disk.sync_folder(each.parent)
