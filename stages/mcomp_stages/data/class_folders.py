@@ -175,7 +175,7 @@ def require_samples(images: Images) -> None:
 def no_classes(folder: Path, classes: Sequence[str]) -> Problem:
     """Return the problem of a folder with fewer than two classes."""
     what = f"{folder} holds one class, {classes[0]}" if classes else f"{folder} holds no folder"
-    return Problem("", "path", what, "give each class a folder with its images; it takes two classes")
+    return Problem("", "path", what, "give each of two classes or more a folder with its images")
 
 
 def visible(folder: Path | str) -> list[os.DirEntry[str]]:

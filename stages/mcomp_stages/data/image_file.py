@@ -50,9 +50,10 @@ def refuse_extremes(image: Image.Image, path: Path) -> None:
     """Raise RecipeError for a bomb and for a film; nothing is decoded yet."""
     if image.width * image.height > MAX_PIXELS:
         raise too_large(path)
+    frames = getattr(image, "n_frames", 1)
     # The further frames of a photograph in Apple's and Samsung's format (MPO) are previews.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise problem(path, f"holds {image.n_frames} frames", "save each as a file")  # type: ignore[attr-defined]
+    if frames > 1 and image.format != "MPO":
+        raise problem(path, f"holds {frames} frames", "save each as a file")
 
 
 def in_mode(image: Image.Image, mode: str, path: Path) -> Image.Image:
