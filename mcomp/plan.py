@@ -16,7 +16,8 @@ from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, file_digest, fingerprint, makers, sources
 from mcomp.model.spec import ModelConfig
-from mcomp.recipe.build import LoadedRecipe, load_recipe, refs
+from mcomp.recipe.build import LoadedRecipe, load_recipe, refs, with_nested
+from mcomp.recipe.nested import overridden_at
 from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
@@ -180,8 +181,9 @@ class Planner:
             circle = " -> ".join(each.name for each in [*self.open[self.open.index(file) :], file])
             raise problem(loaded, (*path, "recipe"), f"recipes refer to each other in a circle: {circle}")
         if (file, ref.overrides) not in self.nested:
-            other = self.load(file, ref.overrides)
-            self.nested[file, ref.overrides] = (other, self.chain(other))
+            with overridden_at(loaded.composed, path):
+                other = self.load(file, ref.overrides)
+                self.nested[file, ref.overrides] = (other, self.chain(other))
         other, chain = self.nested[file, ref.overrides]
         models = [name for name in chain.tails if stage_of(other.recipe, name).exports is None]
         if not models:
@@ -217,7 +219,10 @@ def make_plan(
     Raises RecipeError for parts that do not fit each other.
     """
     planner = Planner(load)
-    chain = planner.chain(loaded)
+    try:
+        chain = planner.chain(loaded)
+    except RecipeError as error:
+        raise with_nested(error, loaded.composed) from error
     exports = [name for name in chain.keys if stage_of(loaded.recipe, name).exports is not None]
     baselines = {}
     if exports:

@@ -20,8 +20,9 @@ from mcomp.recipe.compose import Composed, compose
 from mcomp.recipe.explain import explain
 from mcomp.recipe.files import FOLDER
 from mcomp.recipe.nearest import one_of
+from mcomp.recipe.nested import nested_problems
 from mcomp.recipe.places import KeyPath, in_order
-from mcomp.recipe.schema import Recipe, RecipeRef
+from mcomp.recipe.schema import VERSION, Recipe, RecipeRef
 from mcomp.task import TaskConfig
 
 DEFAULT_TASK = {"type": "classification"}
@@ -56,15 +57,35 @@ class LoadedRecipe:
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read, compose and validate the recipe at `path`.
 
-    Raises RecipeError with every mistake found, and PluginError if a plugin that the recipe names is broken.
+    Raises RecipeError with every mistake found, also in the recipes that a wrong one refers to, and
+    PluginError if a plugin that the recipe names is broken.
     """
+    return load_inside(path, overrides, ())
+
+
+def load_inside(path: Path, overrides: Sequence[str], around: tuple[Path, ...]) -> LoadedRecipe:
+    """Do what `load_recipe` does for a recipe that those in `around` refer to."""
     path = Path(os.path.normpath(path))
     composed = compose(path, overrides)
-    return LoadedRecipe(build(composed), composed, path)
+    try:
+        return LoadedRecipe(build(composed), composed, path)
+    except RecipeError as error:
+        raise with_nested(error, composed, around) from error
+
+
+def with_nested(error: RecipeError, composed: Composed, around: tuple[Path, ...] = ()) -> RecipeError:
+    """Return the error of a recipe with the mistakes in those that it refers to."""
+    inside = (*around, composed.path)
+    nested = nested_problems(
+        composed, lambda file, overrides: file in inside or load_inside(file, overrides, inside)
+    )
+    new = [problem for problem in nested if problem not in error.problems]
+    return RecipeError([*error.problems, *new]) if new else error
 
 
 def build(composed: Composed) -> Recipe:
     """Return the validated recipe, its model fitted to its data. Raises RecipeError and PluginError."""
+    require_known_version(composed)
     parts = Parts(composed)
     data = parts.resolved()
     problems, wrong = parts.problems, set[str | int]()
@@ -77,10 +98,18 @@ def build(composed: Composed) -> Recipe:
         recipe = Recipe.model_validate({**STAND_INS, **right})
     problems += check_together(recipe, composed, list(refs(recipe)), wrong)
     if problems:
-        raise RecipeError(in_order(problems))
+        raise RecipeError(in_order(problems, composed.overrides))
     facts = data_facts(recipe, composed)
     model, task = cast(ModelConfig, recipe.model), cast(TaskConfig, recipe.task)
     return recipe.model_copy(update={"model": model.fitted_to(facts), "task": task.fitted_to(facts)})
+
+
+def require_known_version(composed: Composed) -> None:
+    """Raise RecipeError for a recipe of a later language: its other mistakes would be ours."""
+    version = composed.data.get("version")
+    if type(version) is int and version > VERSION:
+        what = f"was made for a newer mcomp: this one reads version {VERSION}"
+        raise RecipeError(composed.places.problem(("version",), what, "upgrade mcomp"))
 
 
 def data_facts(recipe: Recipe, composed: Composed) -> DataFacts:

@@ -8,8 +8,7 @@ written, and a Hydra that is already running in this process is left as it was.
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,14 +28,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcomp.errors import Problem, RecipeError
+from mcomp.recipe.bases import Choice, check_bases
 from mcomp.recipe.load import Source, load
+from mcomp.recipe.marks import Marks
 from mcomp.recipe.overrides import assignment, first_line, forced, parse, refuse_sweeps
 from mcomp.recipe.places import COMMAND_LINE, KeyPath, Place, Places, in_order
-from mcomp.recipe.references import is_plain, resolve
+from mcomp.recipe.references import resolve
 
 # What Hydra lets through: TypeError and ValueError for an override that fits no node (`~list.0`),
 # RecursionError for bases that build on each other.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, TypeError, ValueError, RecursionError)
+
+
+Known = tuple[Mapping[KeyPath, Place], Mapping[KeyPath, Place]]
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,14 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     problems: list[Problem] = []
     reading, parsed = Reading(path), []
     try:
-        reading.source(reading.name)
-    except RecipeError as error:
-        problems += error.problems
-    try:
         parsed = parse(overrides)
         refuse_sweeps(parsed)
     except RecipeError as error:
         problems += error.problems
+    try:
+        reading.check_files(parsed)
+    except RecipeError as error:
+        problems = in_order([*error.problems, *problems])
     if problems:
         raise RecipeError(problems)
     data = reading.compose(parsed)
@@ -70,19 +74,31 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
 
 
 class Reading:
-    """One composition: the files that Hydra asked for, by their name in the recipe's folder."""
+    """One composition: the files that Hydra asked for, by their name in the recipe's folder.
+
+    `marks` are there while the files' values are replaced by marks.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name.removesuffix(".yaml")
         self.sources: dict[str, Source] = {}
+        self.marks: Marks | None = None
+        self.known_places: dict[tuple[str, ...], Known] = {}
+
+    def check_files(self, overrides: Sequence[Override]) -> None:
+        """Raise RecipeError with every mistake in the recipe's file and the files it builds on."""
+        choices = {
+            override.key_or_group: Choice(names_of(override.value()), text=str(override.input_line))
+            for override in overrides
+            if self.chooses_file(override) and not override.is_delete()
+        }
+        check_bases(self, self.name, choices)
 
     def source(self, name: str) -> Source:
         """Return a file of the folder. Raises RecipeError if it breaks the rules."""
         if name not in self.sources:
-            source = load(self.path.parent / f"{name}.yaml")
-            refuse_in_defaults(source)
-            self.sources[name] = source
+            self.sources[name] = load(self.path.parent / f"{name}.yaml")
         return self.sources[name]
 
     def inside(self, name: str) -> Path | None:
@@ -101,6 +117,16 @@ class Reading:
         """Whether a name is a folder of files to choose from."""
         target = self.inside(name)
         return target is not None and target.is_dir()
+
+    def files(self, group: str) -> list[str]:
+        """Return the names of the files in a folder, without their ending."""
+        folder = self.inside(group)
+        return sorted(path.stem for path in folder.glob("*.yaml")) if folder and folder.is_dir() else []
+
+    def data(self, name: str) -> dict[str, Any]:
+        """Return what a file holds, or marks in its place."""
+        source = self.source(name)
+        return self.marks.marked(source) if self.marks else source.data
 
     def compose(self, overrides: Sequence[Override]) -> dict[str, Any]:
         """Return the composed data. Raises RecipeError, each failure blamed on the override behind it."""
@@ -136,14 +162,23 @@ class Reading:
         return problems
 
     def places(self, overrides: Sequence[Override]) -> Places:
-        """Return the places of all files; those of the recipe itself stand before those of its bases."""
-        keys: dict[KeyPath, Place] = {}
-        values: dict[KeyPath, Place] = {}
-        for name in sorted(self.sources, key=lambda name: name == self.name):
-            group = tuple(name.split("/")[:-1])
-            keys |= {(*group, *path): place for path, place in self.sources[name].places.keys.items()}
-            values |= {(*group, *path): place for path, place in self.sources[name].places.values.items()}
+        """Return the places of all keys and values, each in the file that it was taken from."""
+        choices = tuple(self.line(override) for override in overrides if self.chooses_file(override))
+        if choices not in self.known_places:
+            self.known_places[choices] = self.file_places(choices)
+        keys, values = self.known_places[choices]
         return Places(str(self.path), keys, values, tuple(map(assignment, overrides)))
+
+    def file_places(self, choices: Sequence[str]) -> Known:
+        """Return the places of what the files hold, composed with `choices` between them."""
+        if len(self.sources) == 1:
+            places = self.sources[self.name].places
+            return places.keys, places.values
+        self.marks = Marks()
+        try:
+            return self.marks.places(composed_by_hydra(self, choices))
+        finally:
+            self.marks = None
 
 
 READING: ContextVar[Reading | None] = ContextVar("READING", default=None)
@@ -164,7 +199,7 @@ class RecipeFolder(ConfigSource):
         return "recipe"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        data = OmegaConf.create(self.reading.source(config_path.removesuffix(".yaml")).data)
+        data = OmegaConf.create(self.reading.data(config_path.removesuffix(".yaml")))
         return ConfigResult(self.provider, self.full_path(), data, header={"package": None})
 
     def available(self) -> bool:
@@ -239,27 +274,9 @@ def plain_data(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in data.items()}
 
 
-def refuse_in_defaults(source: Source) -> None:
-    """Raise RecipeError for entries of `defaults:` that reach for Hydra or out of the recipe's folder."""
-    entries = source.data.get("defaults", [])
-    if not isinstance(entries, list):
-        raise RecipeError(source.places.problem(("defaults",), "must be a list of files to build on"))
-    problems = []
-    if entries and "_self_" not in entries:
-        what = "must hold `_self_`, where this file's own keys are laid over those before it"
-        problems.append(source.places.problem(("defaults",), what, "end the list with `- _self_`"))
-    for index, entry in enumerate(entries):
-        texts = [text for pair in entry.items() for text in pair] if isinstance(entry, dict) else [entry]
-        for text in map(str, texts):
-            if re.search(r"(^|[/@\s])hydra($|[./@])", text):
-                what = "a recipe cannot configure Hydra"
-            elif ".." in text.split("/") or "${" in text or not is_plain(text):
-                what = "names a file outside the recipe's folder, or no file"
-            else:
-                continue
-            problems.append(source.places.problem(("defaults", index), what))
-    if problems:
-        raise RecipeError(in_order(problems))
+def names_of(value: Any) -> tuple[str, ...]:
+    """Return the files that a choice on the command line names."""
+    return tuple(map(str, value)) if isinstance(value, list) else () if value is None else (str(value),)
 
 
 WHAT_FAILED: dict[tuple[OverrideType, type[Exception]], str] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from mcomp.errors import Problem
 from mcomp.recipe.fields import Location, description, possible_keys
 from mcomp.recipe.nearest import did_you_mean
 from mcomp.recipe.places import KeyPath, Places, holds, in_order
+from mcomp.recipe.scalars import AmbiguousScalar, read_plain
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,21 @@ def words(mistake: Mistake) -> tuple[str, str]:
     if mistake.kind in WORDS:
         return WORDS[mistake.kind](mistake), ""
     if mistake.kind in TYPES:
-        return f"must be {TYPES[mistake.kind]}, not {shown(mistake.value)}", ""
+        return f"must be {TYPES[mistake.kind]}, not {shown(mistake.value)}", as_meant(mistake)
     return re.sub(r"^(Value error|Assertion failed), |^Input should", "", mistake.message).strip(), ""
+
+
+def as_meant(mistake: Mistake) -> str:
+    """Return how to write a value that means the right thing and is of the wrong type."""
+    value = mistake.value
+    if mistake.kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    meant = MEANT.get(mistake.kind)
+    if meant and isinstance(value, str):
+        with suppress(AmbiguousScalar):
+            if type(read_plain(value)) in meant:
+                return "remove the quotes"
+    return ""
 
 
 def choices(mistake: Mistake) -> tuple[str, str]:
@@ -163,14 +178,13 @@ def limit(sentence: str) -> Callable[[Mistake], str]:
 
 CHOICES = frozenset({"literal_error", "union_tag_invalid", "enum"})
 
+# The types that a quoted value stands for.
+MEANT: dict[str, tuple[type, ...]] = {"int_type": (int,), "float_type": (int, float), "bool_type": (bool,)}
+
 TYPES = {
     "int_type": "an integer",
-    "int_parsing": "an integer",
-    "int_from_float": "an integer",
     "float_type": "a number",
-    "float_parsing": "a number",
     "bool_type": "true or false",
-    "bool_parsing": "true or false",
     "string_type": "a string",
     "dict_type": "a mapping",
     "model_type": "a mapping",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,14 +98,15 @@ def starts_with(path: KeyPath, prefix: KeyPath) -> bool:
     return tuple(map(str, path[: len(prefix)])) == tuple(map(str, prefix))
 
 
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems without repetitions, by file, line and column; those of the command line last."""
-    return sorted(dict.fromkeys(problems), key=position)
+def in_order(problems: Iterable[Problem], overrides: Sequence[str] = ()) -> list[Problem]:
+    """Return the problems without repetitions: by file, line and column, then by the order of `overrides`."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: position(problem, overrides))
 
 
-def position(problem: Problem) -> tuple[bool, str, int, int]:
+def position(problem: Problem, overrides: Sequence[str]) -> tuple[bool, str, int, int]:
     """Return what problems are sorted by."""
     place = re.fullmatch(r"(.*):(\d+):(\d+)", problem.where, re.DOTALL)
     if place is None:
-        return problem.where == COMMAND_LINE, problem.where, 0, 0
+        argument = overrides.index(problem.path) if problem.path in overrides else 0
+        return problem.where == COMMAND_LINE, problem.where, argument, 0
     return False, place[1], int(place[2]), int(place[3])

@@ -29,7 +29,7 @@ def resolve(data: dict[str, Any], places: Places) -> dict[str, Any]:
     resolver = Resolver(data, places)
     resolved = resolver.value(data, (), ())
     if resolver.problems:
-        raise RecipeError(in_order(resolver.problems))
+        raise RecipeError(in_order(resolver.problems, [each.text for each in places.overrides]))
     assert isinstance(resolved, dict)
     return resolved
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from mcomp.config import Config, PluginConfig
+
+VERSION = 1
+"""The version of the language that this release reads."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
@@ -89,6 +93,44 @@ class Require(Config):
     size_bytes: Bounds = ()
 
 
+def may_be_swept(key: str) -> str:
+    """Refuse a key that no override could set."""
+    if not re.fullmatch(r"[A-Za-z]\w*(-\w+)*([./]\w+(-\w+)*)*", key):
+        raise ValueError("is not the path of a key, as in stages.prune.target.macs")
+    if re.split("[./]", key)[0] in ("hydra", "defaults", "sweep"):
+        raise ValueError("cannot be swept")
+    return key
+
+
+SweptKey = Annotated[str, AfterValidator(may_be_swept)]
+
+
+class RecipeSweep(Config):
+    """What `run -m` tries: every combination of the values.
+
+    It is in no key, and `run` without -m ignores it.
+    """
+
+    parameters: Annotated[
+        dict[SweptKey, Annotated[tuple[Any, ...], Field(min_length=1)]],
+        Field(min_length=1, description="the values to try, by the path of the key"),
+    ]
+    sampler: Annotated[Literal["grid"], Field(description="grid: every combination")] = "grid"
+    launcher: Annotated[
+        Literal["basic", "joblib"], Field(description="basic: one job after the other; joblib: side by side")
+    ] = "basic"
+    jobs: Annotated[
+        int | None, Field(ge=1, description="jobs that run side by side; default: one for each core")
+    ] = None
+
+    @model_validator(mode="after")
+    def launcher_has_jobs(self) -> RecipeSweep:
+        """Refuse a number of jobs that the launcher would not start."""
+        if self.launcher == "basic" and self.jobs not in (None, 1):
+            raise ValueError("launcher basic runs one job after the other; write launcher: joblib")
+        return self
+
+
 class Recipe(Config):
     """One pipeline: a model, data, ordered stages, and what the result must reach."""
 
@@ -105,6 +147,7 @@ class Recipe(Config):
     stages: dict[Name, SerializeAsAny[PluginConfig]] = {}
     measure: Measure = Measure()
     require: Require = Require()
+    sweep: Annotated[RecipeSweep | None, Field(description="what `run -m` tries")] = None
 
     def order(self) -> tuple[str, ...]:
         """Return the names of the stages to run, in order."""

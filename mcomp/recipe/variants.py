@@ -80,7 +80,7 @@ class Variants:
         reading = Reading(self.path)
         lines = tuple(reading.line(override) for override in overrides)
         if lines not in self.bases:
-            reading.source(reading.name)
+            reading.check_files(overrides)
             self.bases[lines] = (reading, pickle.dumps(config_by_hydra(reading, lines)))
         return self.bases[lines]
 

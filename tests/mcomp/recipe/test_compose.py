@@ -91,31 +91,3 @@ def test_a_choice_of_group_is_read_strictly(write: Write) -> None:
 
 def test_a_package_in_a_comment_is_only_a_comment(write: Write) -> None:
     assert compose(write(text="# @package hydra.job\nname: x\n")).data == {"name": "x"}
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ("hydra/launcher: joblib", "r.yaml:2:3: defaults.0: a recipe cannot configure Hydra"),
-        ("override /hydra/callbacks: x", "r.yaml:2:3: defaults.0: a recipe cannot configure Hydra"),
-        ("x@hydra.callbacks: z", "r.yaml:2:3: defaults.0: a recipe cannot configure Hydra"),
-        ("../secret", "r.yaml:2:3: defaults.0: names a file outside the recipe's folder"),
-        ("${name}", "r.yaml:2:3: defaults.0: names a file outside the recipe's folder, or no file"),
-        ("gone", "r.yaml:2:1: defaults: there is no file gone.yaml in the recipe's folder"),
-        ("link", "r.yaml:2:1: defaults: there is no file link.yaml in the recipe's folder"),
-        ("r", "r.yaml:2:1: defaults: the files build on each other in a circle"),
-        ("3", "r.yaml:2:1: defaults: cannot be applied: "),
-    ],
-)
-def test_bases_outside_the_rules_are_refused(entry: str, message: str, write: Write, tmp_path: Path) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-outside.yaml"
-    outside.write_text("seed: 1\n")
-    Path("link.yaml").symlink_to(outside)
-    with pytest.raises(RecipeError) as caught:
-        compose(write(text=f"defaults:\n- {entry}\n- _self_\nname: x\n"))
-    assert str(caught.value).startswith(message)
-
-
-def test_where_the_recipe_stands_among_its_bases_must_be_said(write: Write) -> None:
-    with pytest.raises(RecipeError, match=r"^r\.yaml:1:11: defaults: must hold `_self_`"):
-        compose(write(text="defaults: [base]\nname: x\n"))
