@@ -21,6 +21,7 @@ from mcomp.errors import CorruptArtifact, McompError, RequireNotMet, StageError,
 from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
 from mcomp.plan import Plan, Step
+from mcomp.recipe.resolved import resolved_text
 from mcomp.require import judge
 from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Reporter
@@ -98,7 +99,7 @@ class Scheduler:
 
         The ledger is written whatever happens. Raises what the first failing step raised.
         """
-        self.run.write_recipe(self.plan.recipe.model_dump(mode="json"))
+        self.run.write_recipe(resolved_text(self.plan.loaded, self.run.id, self.started))
         try:
             self.do_all()
         except BaseException as error:
@@ -108,8 +109,7 @@ class Scheduler:
             if isinstance(error, KeyboardInterrupt):
                 self.reporter.log("what is done is kept: run the same command again to go on")
             raise
-        met = all(each.met for each in self.judged())
-        return Outcome(self.run, self.keep_ledger("done" if met else "require not met"), self.files)
+        return Outcome(self.run, self.keep_ledger(self.verdict()), self.files)
 
     def do_all(self) -> None:
         """Do the steps and the measuring. A result that turns out broken was set aside: it is made again."""
@@ -214,18 +214,22 @@ class Scheduler:
         complete = self.served.keys() == dict(self.plan.exports()).keys()
         return judge(self.plan.recipe.require, self.served) if complete else ()
 
+    def verdict(self) -> Literal["done", "require not met"]:
+        """Return how a run ends whose steps are done."""
+        return "done" if all(each.met for each in self.judged()) else "require not met"
+
     def keep_ledger(self, status: Status) -> Ledger:
         """Write down what this run says about itself, as far as it came."""
-        ledger = self.ledger(status)
+        ledger = self.ledger(status, self.run.id)
         self.run.write_ledger(ledger)
         return ledger
 
-    def ledger(self, status: Status) -> Ledger:
+    def ledger(self, status: Status, run: str) -> Ledger:
         """Return what this run says about itself, as far as it came."""
         task = cast(TaskConfig, self.plan.recipe.task)
         return Ledger(
             mcomp=version("mcomp"),
-            run=self.run.id,
+            run=run,
             recipe=self.plan.recipe.name,
             started=self.started,
             status=status,

@@ -15,6 +15,7 @@ from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
 from mcomp.store.ledger import Ledger
 
+LEDGER = "ledger.json"
 RUN_ID = re.compile(r"(\d{8}-\d{6})-[A-Za-z0-9_-]+-([0-9a-f]{4})")
 
 
@@ -40,17 +41,22 @@ class Run:
         lines = self.disk.read(path).splitlines() if path.exists() else []
         return [event for event in map(parsed, lines) if event is not None]
 
-    def write_recipe(self, recipe: Any) -> None:
-        """Keep the recipe of the run as it was resolved, plain JSON."""
-        self.write_text("recipe.json", json.dumps(recipe, indent=2, allow_nan=False) + "\n")
+    @property
+    def recipe_file(self) -> Path:
+        """Where the recipe of the run is kept as it was resolved."""
+        return self.folder / "recipe.yaml"
+
+    def write_recipe(self, text: str) -> None:
+        """Keep the recipe of the run as it was resolved."""
+        self.write_text(self.recipe_file.name, text)
 
     def write_ledger(self, ledger: Ledger) -> None:
         """Put the ledger in the place of the former one."""
-        self.write_text("ledger.json", ledger.model_dump_json(indent=2) + "\n")
+        self.write_text(LEDGER, ledger.model_dump_json(indent=2) + "\n")
 
     def read_ledger(self) -> Ledger:
         """Return the last ledger written. Raises StoreError if there is none, CorruptArtifact if broken."""
-        path = self.folder / "ledger.json"
+        path = self.folder / LEDGER
         if not path.exists():
             raise StoreError(f"run {self.id} has no ledger: it ended before its first step did")
         try:

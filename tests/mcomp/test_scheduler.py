@@ -135,7 +135,7 @@ def test_rows_say_what_a_model_and_a_file_are(plan: MakePlan, store: Store) -> N
 
 def test_the_resolved_recipe_is_kept_with_the_run(plan: MakePlan, store: Store) -> None:
     outcome = execute(plan(overrides=("seed=7",)), store)
-    assert json.loads((outcome.run.folder / "recipe.json").read_text())["seed"] == 7
+    assert load_recipe(outcome.run.recipe_file).recipe.seed == 7
     assert outcome.ledger.overrides == ("seed=7",)
 
 
