@@ -36,10 +36,16 @@ class Bar:
 
 
 class ConsoleReporter:
-    """Reports to a rich console. On anything but a terminal only whole lines are printed, no bars."""
+    """Reports to a rich console. On anything but a terminal only whole lines are printed, no bars.
 
-    def __init__(self, console: Console) -> None:
+    `job`: the number of the job that speaks, where there are several; `alone`: whether nothing else prints
+    at the same time, so that a bar can move.
+    """
+
+    def __init__(self, console: Console, job: int | None = None, *, alone: bool = True) -> None:
         self.console = console
+        self.prefix = "" if job is None else f"[cyan]{escape(f'[{job}]')}[/cyan] "
+        self.shows_bars = alone and console.is_terminal
 
     def step_started(self, step: Step, number: int, total: int) -> None:
         """Say which step is looked up or computed now."""
@@ -51,7 +57,8 @@ class ConsoleReporter:
         metric = "" if row.figures.validation is None else f"validation {row.figures.validation:.4f}"
         name = f"{row.recipe}/{row.stage}"
         self.console.print(
-            f"{self.position} {how} {escape(name)} [dim]{escape(row.type)}[/dim] {metric}", soft_wrap=True
+            f"{self.prefix}{self.position} {how} {escape(name)} [dim]{escape(row.type)}[/dim] {metric}",
+            soft_wrap=True,
         )
 
     @contextmanager
@@ -64,18 +71,16 @@ class ConsoleReporter:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[figures]}"),
         ]
-        with Progress(
-            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
-        ) as bars:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.shows_bars) as bars:
             yield Bar(bars, bars.add_task(escape(label), total=total, figures=""))
 
     def log(self, message: str) -> None:
         """Print a line."""
-        self.console.print(f"    [dim]{escape(message)}[/dim]", soft_wrap=True)
+        self.console.print(f"{self.prefix}    [dim]{escape(message)}[/dim]", soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Print a line that should not be overlooked."""
-        self.console.print(f"    [yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
+        self.console.print(f"{self.prefix}    [yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
 
 
 class SilentReporter:

@@ -20,14 +20,30 @@ from mcomp.cli.options import (
 @click.command()
 @recipe_argument
 @overrides_argument
+@click.option("-m", "--multirun", is_flag=True, help="Show the jobs of a sweep and what they share.")
+@click.option("--json", "as_json", is_flag=True, help="With -m: print jobs, steps and waves as JSON.")
 @import_option
 @store_option
-def plan(recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...], store: Path) -> None:
+def plan(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    multirun: bool,
+    as_json: bool,
+    imports: tuple[str, ...],
+    store: Path,
+) -> None:
     """Show the steps of RECIPE in order, and which of them the store already has. Computes nothing."""
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
     from mcomp.report.plan import plan_table
 
     import_modules(imports)
+    if multirun:
+        from mcomp.cli.sweep import plan_sweep
+
+        plan_sweep(recipe, overrides, store, as_json)
+        return
+    if as_json:
+        raise click.UsageError("--json shows a sweep: add -m")
     made = make_plan(load_recipe(recipe, overrides))
     console().print(plan_table(made, opened_store(store)))

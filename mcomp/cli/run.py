@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from mcomp.cli.options import (
-    console,
     error_console,
     import_modules,
     import_option,
@@ -46,6 +45,8 @@ def run(
     """
     import_modules(imports)
     if multirun:
+        from mcomp.cli.sweep import run_sweep
+
         return run_sweep(recipe, overrides, imports, store, fresh)
     from mcomp.console import ConsoleReporter
     from mcomp.plan import make_plan
@@ -55,29 +56,10 @@ def run(
     made, kept = make_plan(load_recipe(recipe, overrides)), opened_store(store)
     if fresh:
         set_aside(made, kept)
+    if made.recipe.sweep is not None:
+        click.echo("the recipe's `sweep:` is not used; add -m to run all of its jobs", err=True)
     outcome = Scheduler(made, kept, ConsoleReporter(error_console())).execute()
     show_ledger(outcome.ledger)
     for name, path in outcome.files.items():
         click.echo(f"{name}: {path}")
     return outcome.exit_code
-
-
-def run_sweep(
-    recipe: Path, overrides: tuple[str, ...], imports: tuple[str, ...], store: Path, fresh: bool
-) -> int:
-    """Run a sweep, show its jobs side by side, and return the exit code of the first that failed."""
-    from mcomp.console import ConsoleReporter
-    from mcomp.report.table import sweep_table
-    from mcomp.sweep import Sweep, ledgers
-
-    sweep, kept = Sweep.resolve(recipe, overrides), opened_store(store)
-    if fresh:
-        sweep.fresh(kept)
-    results = sweep.run(kept, ConsoleReporter(error_console()), imports=imports)
-    console().print(sweep_table(ledgers(results, kept)))
-    for result in results:
-        for name, path in result.files.items():
-            click.echo(f"{' '.join(result.overrides)}: {name}: {path}")
-        if result.error:
-            click.echo(f"{' '.join(result.overrides)}: {result.error}", err=True)
-    return next((result.exit_code for result in results if result.exit_code), 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +19,8 @@ from mcomp.recipe.load import RESERVED, UNUSABLE
 from mcomp.recipe.places import COMMAND_LINE, Assignment
 
 MAX_JOBS = 10_000
+WORD = re.compile(r"[A-Za-z_][\w.-]*")
+NO_WORDS = ("true", "false", "null", "nan", "inf")
 LAUNCH_OPTION = re.compile(r"hydra(/(launcher|sweeper)|\.(launcher|sweeper)(\.[A-Za-z]\w*)+)")
 
 
@@ -78,23 +81,31 @@ def refuse_sweeps(overrides: Sequence[Override]) -> None:
         raise RecipeError(problems)
 
 
-def expand(texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the overrides of each job of a sweep, in the order of Hydra's basic sweeper.
+def listed(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the overrides of one value each that every override gives, by key in the order of the keys.
 
     Of two overrides of one key the last counts, at the place of the first. Raises RecipeError for values that
-    cannot be listed, for a sweep over nothing, and for more than `MAX_JOBS` jobs.
+    cannot be listed, and for a sweep over nothing.
     """
     choices: dict[str, list[str]] = {}
     problems: list[Problem] = []
     for override in parse(texts):
-        listed = sweep_values(override)
-        if isinstance(listed, Problem):
-            problems.append(listed)
+        values = sweep_values(override)
+        if isinstance(values, Problem):
+            problems.append(values)
         else:
             # key=1 and ++key=2 set the same key: both must not be kept, or each job would come twice.
-            choices[override.key_or_group] = listed
+            choices[override.key_or_group] = values
     if problems:
         raise RecipeError(problems)
+    return choices
+
+
+def product(choices: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the overrides of each job, in the order of Hydra's basic sweeper: the last key changes fastest.
+
+    Raises RecipeError for more than `MAX_JOBS` jobs.
+    """
     if (jobs := math.prod(map(len, choices.values()))) > MAX_JOBS:
         raise RecipeError(
             Problem(COMMAND_LINE, "", f"{jobs} jobs are more than {MAX_JOBS}", "sweep over less")
@@ -138,6 +149,25 @@ def keys(value: Any) -> Iterator[str]:
         yield from map(str, value)
     for item in items:
         yield from keys(item)
+
+
+def written(value: Any) -> str:
+    """Return a value of a recipe as the override grammar writes it: reading it gives the value back."""
+    if isinstance(value, str):
+        return value if WORD.fullmatch(value) and value.lower() not in NO_WORDS else quoted(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(written, value)) + "]"
+    return json.dumps(value)
+
+
+def quoted(text: str) -> str:
+    """Return a quoted text of the override grammar; quotes in it, and what precedes them, are escaped."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    # Backslashes before the closing quote would escape it.
+    closed = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{closed}'"
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,13 +10,14 @@ import jinja2
 from mcomp.measure.operators import kind
 from mcomp.report import text
 from mcomp.report.facts import flat
-from mcomp.report.jobs import jobs
+from mcomp.report.jobs import jobs, metric_name, timed_sizes
 from mcomp.report.plots.classes import per_class
 from mcomp.report.plots.front import front
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
 from mcomp.report.summary import batch_sizes, better_by, files, final, layers_in_int8, verdict
 from mcomp.store.ledger import Census, Ledger
+from mcomp.store.sweeps import SweepRecord
 
 
 def render(ledger: Ledger) -> str:
@@ -26,6 +26,7 @@ def render(ledger: Ledger) -> str:
     return page(
         "run.html",
         title=ledger.recipe,
+        about=ledger,
         ledger=ledger,
         served=served,
         files=files(ledger),
@@ -38,17 +39,17 @@ def render(ledger: Ledger) -> str:
     )
 
 
-def render_sweep(ledgers: Sequence[Ledger]) -> str:
-    """Return the page that compares the jobs of a sweep. There must be at least one."""
-    sizes = sorted({size for ledger in ledgers for size in batch_sizes(ledger)})
-    first, compared = ledgers[0], jobs(ledgers)
+def render_sweep(record: SweepRecord) -> str:
+    """Return the page that compares the jobs of a sweep."""
+    sizes, compared, metric = timed_sizes(record.jobs), jobs(record.jobs), metric_name(record.jobs)
     return page(
         "sweep.html",
-        title=first.recipe,
-        ledger=first,
+        title=record.recipe,
+        about=record,
+        metric=metric,
         jobs=compared,
         sizes=sizes,
-        front=front(compared, first.metric, min(sizes, default=1)),
+        front=front(compared, metric, min(sizes, default=1)),
     )
 
 

@@ -7,31 +7,53 @@ from collections.abc import Sequence
 from mcomp.config import Config
 from mcomp.report.summary import batch_sizes, final
 from mcomp.store.ledger import Ledger, Served
+from mcomp.store.sweeps import JobRecord, JobStatus
 
 
 class Job(Config):
-    """One job: what was changed for it, and the file it ended with, if it got that far."""
+    """One job: what was changed for it, how it ended, and the file it ended with, if it got that far."""
 
+    number: int
     run: str
     overrides: tuple[str, ...]
-    status: str
+    status: JobStatus
+    error: str
     served: Served | None
     on_front: bool
 
 
-def jobs(ledgers: Sequence[Ledger]) -> tuple[Job, ...]:
+def jobs(records: Sequence[JobRecord]) -> tuple[Job, ...]:
     """Return the jobs in the order of the sweep, those on the Pareto front of metric and latency marked."""
-    files = [final(ledger) for ledger in ledgers]
+    files = [final(record.ledger) if record.ledger else None for record in records]
     return tuple(
         Job(
-            run=ledger.run,
-            overrides=ledger.overrides,
-            status=ledger.status,
+            number=record.number,
+            run=record.run,
+            overrides=record.overrides,
+            status=record.status,
+            error=record.error,
             served=served,
-            on_front=served is not None and not any(dominates(other, served, ledger) for other in files),
+            on_front=served is not None
+            and record.ledger is not None
+            and not any(dominates(other, served, record.ledger) for other in files),
         )
-        for ledger, served in zip(ledgers, files, strict=True)
+        for record, served in zip(records, files, strict=True)
     )
+
+
+def ledgers(records: Sequence[JobRecord]) -> list[Ledger]:
+    """Return the ledgers of the jobs that have one, in order."""
+    return [record.ledger for record in records if record.ledger]
+
+
+def metric_name(records: Sequence[JobRecord]) -> str:
+    """Return what the task calls its metric, as far as any job got to say so."""
+    return next((ledger.metric for ledger in ledgers(records)), "metric")
+
+
+def timed_sizes(records: Sequence[JobRecord]) -> list[int]:
+    """Return the batch sizes at which any job was timed, in order."""
+    return sorted({size for ledger in ledgers(records) for size in batch_sizes(ledger)})
 
 
 def dominates(other: Served | None, served: Served, ledger: Ledger) -> bool:

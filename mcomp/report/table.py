@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mcomp.report import text
-from mcomp.report.jobs import Job, jobs
+from mcomp.report.jobs import Job, jobs, metric_name, timed_sizes
 from mcomp.report.summary import File, Verdict, batch_sizes, better_by, files, final, layers_in_int8, verdict
 from mcomp.report.text import clean
 from mcomp.store.ledger import Ledger, Row, Served
+from mcomp.store.sweeps import JobRecord
 
 Line = TypeVar("Line")
 Cell = Callable[[Line], str | Text]
@@ -24,7 +25,14 @@ Cell = Callable[[Line], str | Text]
 PLAIN = str.maketrans(
     {"×": "x", "✓": "+", "✗": "!", "–": "-", "−": "-", "±": "~", "…": ".", "·": "-", "�": "?"}
 )
-STATUS = {"done": "green", "require not met": "yellow", "failed": "red", "interrupted": "yellow"}
+STATUS = {
+    "done": "green",
+    "require not met": "yellow",
+    "failed": "red",
+    "interrupted": "yellow",
+    "killed": "red",
+    "not started": "yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,11 @@ def ledger_table(ledger: Ledger) -> RenderableType:
     return Encodable(Group(*parts))
 
 
-def sweep_table(ledgers: Sequence[Ledger]) -> RenderableType:
+def sweep_table(records: Sequence[JobRecord]) -> RenderableType:
     """Return one line for each job of a sweep; those on the front of metric and latency are marked."""
-    sizes = sorted({size for ledger in ledgers for size in batch_sizes(ledger)})
-    name = clean(ledgers[0].metric) if ledgers else "metric"
+    lines = Lines(job_columns(clean(metric_name(records)), timed_sizes(records)), jobs(records))
     note = Text("✓ no other job is better in both metric and latency", style="dim")
-    return Encodable(Group(Lines(job_columns(name, sizes), jobs(ledgers)), note))
+    return Encodable(Group(lines, note))
 
 
 def headline(ledger: Ledger) -> Text:
@@ -149,13 +156,20 @@ def job_columns(metric: str, sizes: Sequence[int]) -> list[Column[Job]]:
     """Return what is shown of a job of a sweep."""
     columns: list[Column[Job]] = [
         Column("", lambda job: "✓" if job.on_front else " ", right=False),
-        Column("job", lambda job: clean(" ".join(job.overrides) or job.run), right=False),
+        Column("job", lambda job: str(job.number)),
+        Column("overrides", job_name, right=False),
         Column("status", lambda job: Text(job.status, style=STATUS[job.status]), from_width=60, right=False),
         Column(f"test {metric}", of_file(lambda served: text.metric(served.test))),
         Column("bytes", of_file(lambda served: text.size(served.size_bytes)), from_width=72),
         Column("smaller", of_file(lambda served: text.ratio(served.size_ratio)), from_width=84),
     ]
     return columns + [Column(each.title, of_file(each.cell)) for each in map(timing, sizes)]
+
+
+def job_name(job: Job) -> Text:
+    """Return what a job changed, with its error under it if it has one."""
+    name = Text(clean(" ".join(job.overrides)))
+    return name.append(f"\n{clean(job.error)}", style="red") if job.error else name
 
 
 def of_file(cell: Cell[Served]) -> Cell[Job]:

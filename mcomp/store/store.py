@@ -4,7 +4,7 @@
            artifacts/<ke>/<key>/        results (mcomp.store.artifact)
            measurements/<key>/<name>.json   figures that depend on the machine
            runs/<time>-<recipe>-<xxxx>/ events, ledger and resolved recipe of each run
-           plans/                       resolved recipes that jobs start from
+           sweeps/<time>-<recipe>-<xxxx>/  plan and results of each sweep (mcomp.store.sweeps)
            leases/                      who works on which key (mcomp.store.lease)
            work/                        scratch space of steps that are running
            checkpoints/<key>/           what a step that is not finished has done (mcomp.store.checkpoints)
@@ -32,9 +32,10 @@ from mcomp.store.artifact import STORE_FORMAT, Artifact, Checked, inspect, seal
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold, is_left_behind, temporary_name
 from mcomp.store.runs import Run, make_run, run_ids
+from mcomp.store.sweeps import SweepFolder
 
 FOLDERS = (
-    "artifacts", "measurements", "runs", "plans", "leases", "work", "checkpoints", "quarantine", "replaced"
+    "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "quarantine", "replaced"
 )  # fmt: skip
 MARKER, IGNORE = "store.json", ".gitignore"
 
@@ -226,6 +227,26 @@ class Store:
         if run_id not in self.runs():
             raise StoreError(f"{self.root} has no run {run_id}")
         return Run(run_id, self.root / "runs" / run_id, self.disk)
+
+    def new_sweep(self, recipe_name: str) -> SweepFolder:
+        """Begin the record of a sweep."""
+        self.prepare()
+        self.make_folder(self.root / "sweeps")  # a store of before there were any has no such folder
+        made = make_run(self.disk, self.root / "sweeps", recipe_name)
+        return SweepFolder(made.id, made.folder, self.disk)
+
+    def sweeps(self) -> list[str]:
+        """Return the ids of the sweeps, newest first."""
+        self.require_format()
+        folder = self.root / "sweeps"
+        with explained("read", folder):
+            return run_ids([path.name for path in folder.iterdir()]) if folder.is_dir() else []
+
+    def sweep(self, sweep_id: str) -> SweepFolder:
+        """Return the record of a sweep. Raises StoreError if there is none of that id."""
+        if sweep_id not in self.sweeps():
+            raise StoreError(f"{self.root} has no sweep {sweep_id}")
+        return SweepFolder(sweep_id, self.root / "sweeps" / sweep_id, self.disk)
 
     def artifact_folder(self, key: str) -> Path:
         """Return where the result of a key is, or would be."""

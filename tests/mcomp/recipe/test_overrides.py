@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 
 from mcomp.errors import RecipeError
-from mcomp.recipe.overrides import MAX_JOBS, expand, split_launch_options
+from mcomp.recipe.overrides import MAX_JOBS, listed, product, split_launch_options
+
+
+def expand(overrides: list[str]) -> list[tuple[str, ...]]:
+    return product(listed(overrides))
 
 
 def test_the_first_sweep_changes_slowest() -> None:

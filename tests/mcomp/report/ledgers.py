@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from mcomp.store.ledger import Census, Figures, Latency, Ledger, Requirement, Row, Served
+from mcomp.store.sweeps import JobRecord, SweepRecord
 
 MACHINE = {
     "cpu": "Intel(R) Xeon(R) Processor",
@@ -220,7 +221,7 @@ def empty() -> Ledger:
     return main_job(status="interrupted", rows=(), baseline=None, require=())
 
 
-def sweep() -> list[Ledger]:
+def sweep() -> SweepRecord:
     """Return three jobs of a sweep over the target of pruning; the last one failed."""
     jobs = []
     for share, test, speedup, size in ((0.4, 0.984, 12.7, 512_000), (0.6, 0.992, 9.4, 730_000)):
@@ -231,4 +232,27 @@ def sweep() -> list[Ledger]:
         override = f"stages.prune.target.macs={share}"
         jobs.append(with_last(main_job(overrides=(override,)), served=served))
     jobs.append(failed().model_copy(update={"overrides": ("stages.prune.target.macs=0.1",)}))
-    return jobs
+    return sweep_of(*jobs)
+
+
+def sweep_of(*jobs: Ledger) -> SweepRecord:
+    """Return the sweep whose jobs left these ledgers."""
+    records = [
+        JobRecord(
+            number=number,
+            overrides=ledger.overrides,
+            status=ledger.status,
+            run=ledger.run,
+            error=ledger.rows[-1].error if ledger.rows else "",
+            ledger=ledger,
+        )
+        for number, ledger in enumerate(jobs)
+    ]
+    return SweepRecord(
+        mcomp="0.1.0",
+        sweep="20260131-101400-resnet_int8-1b2c",
+        recipe=jobs[0].recipe,
+        started="2026-01-31T10:14:00+00:00",
+        status="done",
+        jobs=tuple(records),
+    )

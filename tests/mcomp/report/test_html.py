@@ -119,7 +119,7 @@ def test_a_failed_step_shows_its_error() -> None:
     assert "cannot shrink" in Page(render(ledgers.failed())).text
 
 
-@pytest.mark.parametrize("make", [render, lambda ledger: render_sweep([ledger])])
+@pytest.mark.parametrize("make", [render, lambda ledger: render_sweep(ledgers.sweep_of(ledger))])
 def test_nothing_is_asked_of_the_network(make) -> None:
     page = Page(make(ledgers.hostile()))
     assert not any(attributes.get("src") or attributes.get("href") for _, attributes in page.elements)
@@ -134,7 +134,7 @@ def test_the_whole_of_plotly_is_inside(monkeypatch) -> None:
     assert render(ledgers.main_job()).count("/* the bundle */") == 1
 
 
-@pytest.mark.parametrize("make", [render, lambda ledger: render_sweep([ledger])])
+@pytest.mark.parametrize("make", [render, lambda ledger: render_sweep(ledgers.sweep_of(ledger))])
 def test_hostile_names_are_text_and_nothing_else(make) -> None:
     hostile, harmless = Page(make(ledgers.hostile())), Page(make(ledgers.main_job()))
     assert "<script>alert(1)</script>[bold red]x[/]�[31m�</td>\"'{{ 7*7 }}" in hostile.text
@@ -154,6 +154,7 @@ def test_a_sweep_lists_its_jobs_and_draws_those_that_were_timed() -> None:
     page = Page(render_sweep(ledgers.sweep()))
     assert "stages.prune.target.macs=0.1" in page.text
     assert "no file" in page.text
+    assert "cannot shrink" in page.text
     (front,) = page.figures
     assert front["data"][0]["text"] == ["macs=0.4", "macs=0.6"]
     plotly.graph_objects.Figure(coloured(front))

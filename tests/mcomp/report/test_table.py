@@ -91,9 +91,10 @@ def test_hostile_names_are_shown_as_they_are_and_steer_nothing() -> None:
 
 
 def test_a_sweep_has_a_line_for_each_job_and_marks_the_front() -> None:
-    shown = printed(sweep_table(ledgers.sweep()))
-    assert line_of(shown, "✓  stages.prune.target.macs=0.4").split()[2:4] == ["done", "0.9840"]
-    assert "failed" in line_of(shown, "   stages.prune.target.macs=0.1")
+    shown = printed(sweep_table(ledgers.sweep().jobs))
+    assert line_of(shown, "✓    0  stages.prune.target.macs=0.4").split()[3:5] == ["done", "0.9840"]
+    assert "failed" in line_of(shown, "     2  stages.prune.target.macs=0.1")
+    assert "cannot shrink" in shown
 
 
 def test_a_sweep_without_jobs_has_a_table() -> None:
@@ -103,6 +104,6 @@ def test_a_sweep_without_jobs_has_a_table() -> None:
 def test_a_job_that_another_beats_in_both_is_not_on_the_front() -> None:
     slow = ledgers.exported(test=0.95, latency={1: ledgers.latency(0.5)})
     beaten: Ledger = ledgers.with_last(ledgers.main_job(overrides=("a=1",)), served=slow)
-    shown = printed(sweep_table([beaten, ledgers.main_job(overrides=("a=2",))]))
-    assert line_of(shown, "   a=1")
-    assert line_of(shown, "✓  a=2")
+    shown = printed(sweep_table(ledgers.sweep_of(beaten, ledgers.main_job(overrides=("a=2",))).jobs))
+    assert line_of(shown, "     0  a=1")
+    assert line_of(shown, "✓    1  a=2")
