@@ -57,5 +57,5 @@ def spread(names: Sequence[str], size: int, seed: int) -> list[int]:
 
 def place(name: str, seed: int) -> float:
     """Return where on the line from 0 to 1 a name falls."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -185,6 +185,10 @@ def visible(folder: Path | str) -> list[os.DirEntry[str]]:
             shown = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise RecipeError(Problem("", "path", f"{folder} cannot be read: {error.strerror}")) from error
+    unreadable = [entry.path for entry in shown if not entry.name.isprintable()]
+    if unreadable:
+        what = f"{ascii(unreadable[0])} has a name that cannot be printed"
+        raise RecipeError(Problem("", "path", what, "rename it"))
     return sorted(shown, key=lambda entry: entry.name)
 
 

@@ -185,6 +185,18 @@ def test_a_pipe_is_not_waited_for(make: Make) -> None:
     assert said(root) == ["path: ROOT/cat/pipe.png is no ordinary file; remove it"]
 
 
+@pytest.mark.parametrize("name", [b"cat/\xff.png", b"c\nat/1.png"])
+def test_a_name_that_cannot_be_printed_is_refused(name: bytes, make: Make) -> None:
+    root = make(*many("cat", "dog"))
+    path = os.fsencode(root) + b"/" + name
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb"):
+        pass
+    (problem,) = said(root)
+    assert problem.isprintable()
+    assert problem.endswith("has a name that cannot be printed; rename it")
+
+
 def test_a_long_list_of_problems_is_cut(make: Make) -> None:
     problems = said(make(*many("cat", "dog"), *(f"cat/{number}.txt" for number in range(SHOWN + 5))))
     assert len(problems) == SHOWN + 1
