@@ -12,9 +12,12 @@ import sys
 import click
 
 from mcomp.cli.check import check
+from mcomp.cli.diff import diff
+from mcomp.cli.explain import explain
 from mcomp.cli.plan import plan
 from mcomp.cli.report import report
 from mcomp.cli.run import run
+from mcomp.cli.runs import runs
 from mcomp.cli.stages import stages
 from mcomp.signals import raising
 
@@ -37,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (run, check, plan, stages, report):
+for command in (run, check, plan, stages, report, runs, explain, diff):
     cli.add_command(command)
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcomp.cli.complete import DEFAULT_STORE, complete_recipes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mcomp.store.runs import Run
     from mcomp.store.store import Store
 
-recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path), shell_complete=complete_recipes)
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 import_option = click.option(
     "--import",
@@ -27,7 +30,7 @@ store_option = click.option(
     "--store",
     type=click.Path(path_type=Path),
     envvar="MCOMP_STORE",
-    default=Path(".mcomp"),
+    default=DEFAULT_STORE,
     show_default=True,
     help="Where results are kept.",
 )
@@ -53,6 +56,21 @@ def opened_store(path: Path) -> Store:
     from mcomp.store.store import Store
 
     return Store(path, on_problem=ConsoleReporter(error_console()).warn)
+
+
+def chosen_run(store: Store, run_id: str | None) -> Run:
+    """Return the run that was named, or the last one. Raises RecipeError, with the nearest id."""
+    from mcomp.errors import RecipeError
+    from mcomp.recipe.nearest import did_you_mean
+
+    runs = store.runs()
+    if not runs:
+        where = f"{store.root} has no run yet"
+        raise RecipeError(f"{where}; start one with mcomp run, or choose another with --store")
+    if run_id is not None and run_id not in runs:
+        near = did_you_mean(run_id, runs) or f"the last one is {runs[0]}"
+        raise RecipeError(f"{store.root} has no run {run_id}; {near}")
+    return store.run(run_id or runs[0])
 
 
 def import_modules(names: tuple[str, ...]) -> None:

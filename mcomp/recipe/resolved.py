@@ -34,13 +34,17 @@ def resolved(loaded: LoadedRecipe) -> dict[str, Any]:
     """Return what a recipe says as plain data; defaults that it leaves alone are left out, and what `run -m`
     would try: a run is one of those.
     """
-    recipe = loaded.recipe
-    plain = recipe.model_dump(mode="json", exclude_unset=True, exclude={"sweep"})
-    for path, reference in refs(recipe):
+    plain = loaded.recipe.model_dump(mode="json", exclude_unset=True, exclude={"sweep"})
+    return with_absolute_paths(plain, loaded)
+
+
+def with_absolute_paths(plain: dict[str, Any], loaded: LoadedRecipe) -> dict[str, Any]:
+    """Return the plain data of a recipe with its recipes and its checkpoint named as from anywhere."""
+    for path, reference in refs(loaded.recipe):
         written = inside(plain, path)
         if written is not None:
             written["recipe"] = str(loaded.relative(reference.recipe).absolute())
-    checkpoint = cast(ModelConfig, recipe.model).checkpoint
+    checkpoint = cast(ModelConfig, loaded.recipe.model).checkpoint
     if isinstance(checkpoint, str):
         plain["model"]["checkpoint"] = str(loaded.relative(checkpoint).absolute())
     return plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mcomp.errors import StoreError
@@ -18,11 +19,10 @@ from mcomp.store.store import Store
 RECENT_RUNS = 200
 
 
-def recent_runs(store: Store, before: str | None = None) -> Iterator[Run]:
-    """Yield the newest runs, newest first; only those older than the run `before`, if it is given."""
+def all_runs(store: Store, before: str | None = None) -> Iterator[Run]:
+    """Yield the runs, newest first; only those older than the run `before`, if it is given."""
     ids = store.runs()
-    start = ids.index(before) + 1 if before is not None else 0
-    for run_id in ids[start : start + RECENT_RUNS]:
+    for run_id in ids[ids.index(before) + 1 :] if before is not None else ids:
         yield Run(run_id, store.root / "runs" / run_id, store.disk)
 
 
@@ -59,7 +59,7 @@ class History:
     def read(cls, store: Store, before: str | None = None) -> History:
         """Read the ledgers of the newest runs, or of the newest of those older than the run `before`."""
         rows: dict[str, list[tuple[str, Row]]] = {}
-        for run in recent_runs(store, before):
+        for run in islice(all_runs(store, before), RECENT_RUNS):
             ledger = read_ledger(run)
             for row in ledger.rows if ledger else ():
                 rows.setdefault(label(row), []).append((run.id, row))
