@@ -187,7 +187,7 @@ def visible(folder: Path | str) -> list[os.DirEntry[str]]:
         raise RecipeError(Problem("", "path", f"{folder} cannot be read: {error.strerror}")) from error
     unreadable = [entry.path for entry in shown if not entry.name.isprintable()]
     if unreadable:
-        what = f"{ascii(unreadable[0])} has a name that cannot be printed"
+        what = f"{unreadable[0]!a} has a name that cannot be printed"
         raise RecipeError(Problem("", "path", what, "rename it"))
     return sorted(shown, key=lambda entry: entry.name)
 
