@@ -42,7 +42,7 @@ def read_image(path: Path, image_size: int, channels: int, fit: Fit) -> NDArray[
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise too_large(path) from error
     except Exception as error:  # a broken file raises whatever it likes inside Pillow's decoders
-        reason = str(error).partition("\n")[0].replace(repr(str(path)), "it")
+        reason = str(error).partition("\n")[0].replace(repr(str(path)), "").strip()
         raise problem(path, f"cannot be decoded: {reason}", "replace it, or remove it") from error
 
 

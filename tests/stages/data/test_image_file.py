@@ -142,7 +142,7 @@ def test_a_broken_file_is_one_error_that_names_it(
 def test_a_text_with_the_name_of_an_image_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("hello")
-    assert said(path) == "FILE: cannot be decoded: cannot identify image file it; replace it, or remove it"
+    assert said(path) == "FILE: cannot be decoded: cannot identify image file; replace it, or remove it"
 
 
 def test_a_format_that_starts_a_program_is_not_opened(tmp_path: Path) -> None:
