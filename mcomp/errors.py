@@ -24,6 +24,11 @@ class McompError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+def printable(text: str) -> str:
+    """Return `text` with control and formatting characters written as escapes."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a recipe: where it stands, the key it is about, what is wrong and what to do.
@@ -38,7 +43,9 @@ class Problem:
 
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.where, self.path, self.what) if part)
-        return f"{head}; {self.next_step}" if self.next_step else head
+        text = f"{head}; {self.next_step}" if self.next_step else head
+        # What a recipe holds must not move the cursor, fake a line or turn the text around.
+        return printable(text) if self.where or self.path else text
 
 
 class RecipeError(McompError):

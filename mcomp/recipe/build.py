@@ -19,7 +19,7 @@ from mcomp.recipe.checks import check_together
 from mcomp.recipe.compose import Composed, compose
 from mcomp.recipe.explain import explain
 from mcomp.recipe.files import FOLDER
-from mcomp.recipe.nearest import one_of
+from mcomp.recipe.nearest import did_you_mean, one_of
 from mcomp.recipe.nested import nested_problems
 from mcomp.recipe.places import KeyPath, in_order
 from mcomp.recipe.schema import VERSION, Recipe, RecipeRef
@@ -168,6 +168,10 @@ class Parts:
     def without_type(self, group: plugins.Group, value: Any, path: KeyPath) -> BaseModel:
         """Note that a part does not say which plugin it is for."""
         choices = one_of(plugins.names(group))
+        if path[0] == "stages" and self.composed.places.override_of(path):
+            others = [name for name in self.composed.data["stages"] if name != path[1]]
+            near = did_you_mean(str(path[1]), others)
+            choices = f"{choices}; {near}" if near else choices
         if not isinstance(value, dict):
             self.note(path, "must be a mapping", f"its `type` is {choices}")
         elif "type" in value:

@@ -43,19 +43,27 @@ class Checks:
     def pipeline(self) -> Iterator[Problem]:
         """Yield names that are no stage, and stages that stand twice."""
         if not self.recipe.stages:
-            yield self.places.problem(("stages",), "holds no stage", "a recipe does at least one thing")
-        elif self.given.get("pipeline") == []:
+            if self.given.get("stages") is not None or not did_you_mean("stages", self.given):
+                yield self.places.problem(("stages",), "holds no stage", "a recipe does at least one thing")
+            return
+        if self.given.get("pipeline") == []:
             yield self.places.problem(("pipeline",), "is empty", "name the stages to run, or remove it")
         seen: set[str] = set()
         for index, name in enumerate(self.recipe.pipeline):
             path: KeyPath = ("pipeline", index)
             if name not in self.recipe.stages:
-                near = did_you_mean(name, self.recipe.stages) or f"it must be {one_of(self.recipe.stages)}"
+                near = self.deleted(name) or did_you_mean(name, self.recipe.stages)
+                near = near or f"it must be {one_of(self.recipe.stages)}"
                 yield self.places.problem(path, f"there is no stage '{name}'", near)
             elif name in seen:
                 next_step = "give the second one a name of its own under `stages`"
                 yield self.places.problem(path, f"the stage '{name}' is in the pipeline twice", next_step)
             seen.add(name)
+
+    def deleted(self, name: str) -> str:
+        """Return what to do about a stage that an override deleted, or ""."""
+        texts = [each.text for each in self.places.overrides if each.path == ("stages", name)]
+        return f"{texts[-1]} deleted it; leave it out of pipeline instead" if texts else ""
 
     def bounds(self) -> Iterator[Problem]:
         """Yield bounds of `require` that nothing could be held against."""
@@ -64,6 +72,7 @@ class Checks:
             return  # which stages export is not known
         bounds = list(self.each_bound())
         exports = [name for name, stage in stages.items() if stage and cast(StageConfig, stage).exports]
+        yield from self.after_exports(list(stages), exports)
         if bounds and not exports:
             what = "needs an exported file, and no stage of the pipeline exports one"
             yield self.places.problem(("require",), what, "add a stage of type export.onnx", at_key=True)
@@ -76,6 +85,15 @@ class Checks:
                 what = f"batch size {bound.batch_size} is not measured"
                 next_step = f"add it to measure.batch_sizes, which holds {', '.join(map(str, sizes))}"
                 yield self.places.problem((*path, "batch_size"), what, next_step)
+
+    def after_exports(self, order: list[str], exports: list[str]) -> Iterator[Problem]:
+        """Yield the stages whose work is in no file, though the pipeline exports one."""
+        last = order.index(exports[-1]) if exports else len(order)
+        for index, name in enumerate(order[last + 1 :], start=last + 1):
+            in_pipeline = bool(self.recipe.pipeline)
+            path: KeyPath = ("pipeline", index) if in_pipeline else ("stages", name)
+            what = f"'{name}' comes after the last export, so no file holds what it does"
+            yield self.places.problem(path, what, f"put {exports[-1]} last", at_key=not in_pipeline)
 
     def each_bound(self) -> Iterator[tuple[KeyPath, Bound]]:
         """Yield every bound with its path; one that was given without a list has no index in its path."""
@@ -96,7 +114,9 @@ class Checks:
     def file(self, path: KeyPath, name: str) -> Iterator[Problem]:
         """Yield a problem if a path, relative to the recipe's folder, is no file."""
         file = Path(self.folder / name)
-        if file.is_dir():
+        if path[-1] == "checkpoint" and file.suffix == ".yaml":
+            yield self.places.problem(path, "is a recipe, not a model", f"write {{recipe: {name}}}")
+        elif file.is_dir():
             yield self.places.problem(path, f"{file} is a folder", "name a file in it")
         elif not file.is_file():
             yield self.places.problem(path, f"there is no file {file}", similar_files(file))

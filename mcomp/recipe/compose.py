@@ -98,7 +98,7 @@ class Reading:
     def source(self, name: str) -> Source:
         """Return a file of the folder. Raises RecipeError if it breaks the rules."""
         if name not in self.sources:
-            self.sources[name] = load(self.path.parent / f"{name}.yaml")
+            self.sources[name] = load(self.path if name == self.name else self.path.parent / f"{name}.yaml")
         return self.sources[name]
 
     def inside(self, name: str) -> Path | None:

@@ -10,11 +10,48 @@ from pydantic import BaseModel
 
 Location = tuple[str | int, ...]
 
+# How many mappings deep a misplaced key is looked for.
+DEEPEST = 3
+
 
 def possible_keys(model: type[BaseModel], location: Location) -> tuple[str, ...]:
     """Return the names that could stand where the last part of `location` stands."""
     around = walk(model, location[:-1])[0]
     return tuple(name for part in around if is_model(part) for name in part.model_fields)
+
+
+def elsewhere(model: type[BaseModel], location: Location) -> str:
+    """Return where a key that is unknown at `location` could stand, deeper in: `optimizer.lr`, or ""."""
+    key = str(location[-1])
+    around = [part for part in walk(model, location[:-1])[0] if is_model(part)]
+    for depth in range(1, DEEPEST):
+        found = [path for part in around for path in paths(part, key, depth)]
+        if found:
+            return found[0] if len(set(found)) == 1 else ""
+    return ""
+
+
+def paths(model: type[BaseModel], key: str, depth: int) -> list[str]:
+    """Return the dotted paths to the fields called `key`, `depth` mappings below `model`."""
+    if depth == 0:
+        return [key] if key in model.model_fields else []
+    return [
+        f"{name}.{path}"
+        for name, field in model.model_fields.items()
+        for part in alternatives(field.annotation)
+        if is_model(part)
+        for path in paths(part, key, depth - 1)
+    ]
+
+
+def example(model: type[BaseModel], location: Location, value: str) -> str:
+    """Return the mapping that a bare `value` at `location` stands for, or "" if that is not clear."""
+    for part in walk(model, location)[0]:
+        if is_model(part):
+            fields = part.model_fields
+            needed = [name for name, field in fields.items() if field.is_required()] or list(fields)
+            return f"{{{needed[0]}: {value}}}" if len(needed) == 1 else ""
+    return ""
 
 
 def description(model: type[BaseModel], location: Location) -> str:

@@ -20,6 +20,7 @@ from mcomp.errors import Problem, RecipeError
 from mcomp.recipe import references
 from mcomp.recipe.places import KeyPath, Place, Places, dotted, in_order
 from mcomp.recipe.scalars import AmbiguousScalar, read_plain
+from mcomp.recipe.syntax import in_words
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 20_000
@@ -52,8 +53,8 @@ def load(path: Path) -> Source:
 
 def read_text(path: Path) -> str:
     """Return the file's text. Raises RecipeError if it is missing, not a file, too large or not UTF-8."""
-    if path.suffix != ".yaml":
-        raise RecipeError(Problem(str(path), "", "is not a recipe", "a recipe's name ends in .yaml"))
+    if path.suffix != ".yaml" or path.is_dir():
+        raise RecipeError(not_a_recipe(path))
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -71,6 +72,22 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RecipeError(Problem(str(path), "", f"cannot be read: {reason}")) from None
+
+
+def not_a_recipe(path: Path) -> Problem:
+    """Return what is wrong with a path that no recipe can have."""
+    named = path.with_name(f"{path.stem or path.name}.yaml") if path.name else path
+    if path.is_dir():
+        recipes = sorted(each.name for each in path.glob("*.yaml") if each.is_file())
+        next_step = f"name a recipe in it: {', '.join(recipes[:5])}" if recipes else "name a recipe"
+        return Problem(str(path), "", "is a folder", next_step)
+    if named.is_file():
+        next_step = f"did you mean {named}?"
+    elif path.is_file():
+        next_step = f"a recipe's name ends in .yaml; rename it to {named}"
+    else:
+        next_step = similar_files(named) or "a recipe's name ends in .yaml"
+    return Problem(str(path), "", "is not a recipe" if path.exists() else "no such file", next_step)
 
 
 def similar_files(path: Path) -> str:
@@ -121,8 +138,8 @@ class Reader:
         try:
             return next(self.events)
         except yaml.MarkedYAMLError as error:
-            what = " ".join(part for part in (error.context, error.problem) if part)
-            self.stop(self.position(error.problem_mark or self.loader.get_mark()), f"is not YAML: {what}")
+            what, next_step, mark = in_words(error)
+            self.stop(self.position(mark or self.loader.get_mark()), f"is not YAML: {what}", next_step)
         except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF" is no character
             self.stop(self.position(self.loader.get_mark()), "is not YAML: an escape that is no character")
 

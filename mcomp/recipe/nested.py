@@ -23,11 +23,13 @@ def nested_problems(composed: Composed, load: Load) -> list[Problem]:
     mistakes of the recipe, and a broken plugin is told once everything else is right.
     """
     problems: list[Problem] = []
+    seen: set[tuple[Path, tuple[str, ...]]] = set()
     for path, reference in references(composed.data):
         file = Path(os.path.normpath(composed.path.parent / reference["recipe"]))
         overrides = reference.get("overrides", [])
         readable = isinstance(overrides, list) and all(isinstance(each, str) for each in overrides)
-        if file.is_file() and readable:
+        if file.is_file() and readable and (file, tuple(overrides)) not in seen:
+            seen.add((file, tuple(overrides)))
             try:
                 with overridden_at(composed, path), suppress(PluginError):
                     load(file, tuple(overrides))

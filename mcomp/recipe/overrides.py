@@ -36,7 +36,7 @@ def parse(texts: Sequence[str]) -> list[Override]:
             override = parser.parse_override(text)
             refused = refusal(override, text)
         except (HydraException, ValueError, RecursionError) as error:
-            refused = (f"cannot be read: {first_line(error)}", "write key=value, +key=value or ~key")
+            refused = unreadable(text, error)
         else:
             overrides.append(override)
         if refused:
@@ -44,6 +44,20 @@ def parse(texts: Sequence[str]) -> list[Override]:
     if problems:
         raise RecipeError(problems)
     return overrides
+
+
+def unreadable(text: str, error: Exception) -> tuple[str, str]:
+    """Return what is wrong with a text that is no override, and what to do."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        return "is no override", "write key=value, +key=value or ~key"
+    if key != key.strip() or " " in key:
+        return "a key holds no spaces", f"write {''.join(key.split())}={value.strip()}"
+    if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "{}", "()")):
+        return "a bracket is not closed", "quote the whole override, so that the shell keeps it together"
+    if isinstance(error, HydraException):
+        return "the value cannot be read", f"quote it twice, for the shell too: \"{key}='{value}'\""
+    return f"cannot be read: {first_line(error)}", "write key=value, +key=value or ~key"
 
 
 def refusal(override: Override, text: str) -> tuple[str, str] | None:

@@ -55,9 +55,12 @@ class Places:
     overrides: tuple[Assignment, ...] = ()
 
     def override_of(self, path: KeyPath) -> Assignment | None:
-        """Return the last override that set the value at `path`, or that it would stand in."""
+        """Return the last override that set the value at `path`, that it would stand in, or that made it."""
+        outermost = next((path[:n] for n in range(1, len(path) + 1) if path[:n] not in self.values), None)
         for override in reversed(self.overrides):
-            if override.sets(path) or (starts_with(path, override.path) and path not in self.values):
+            if override.sets(path):
+                return override
+            if outermost and (starts_with(path, override.path) or starts_with(override.path, outermost)):
                 return override
         return None
 
@@ -77,7 +80,7 @@ class Places:
         override = self.override_of(path)
         if override is None:
             return Problem(str(self.place(path, at_key=at_key)), dotted(path), what, next_step)
-        inner = dotted(path[len(override.path) :])
+        inner = dotted(path[shared(path, override.path) :])
         return Problem(COMMAND_LINE, override.text, f"{inner}: {what}" if inner else what, next_step)
 
 
@@ -96,6 +99,11 @@ def dotted(path: Iterable[str | int]) -> str:
 def starts_with(path: KeyPath, prefix: KeyPath) -> bool:
     """Whether `prefix` is `path` or something around it; list positions may be digits."""
     return tuple(map(str, path[: len(prefix)])) == tuple(map(str, prefix))
+
+
+def shared(one: KeyPath, other: KeyPath) -> int:
+    """Return how many parts two paths begin with alike."""
+    return next((n for n in range(len(one), 0, -1) if starts_with(other, one[:n])), 0)
 
 
 def in_order(problems: Iterable[Problem], overrides: Sequence[str] = ()) -> list[Problem]:

@@ -28,7 +28,7 @@ SHORT_BOOLEANS = frozenset("yYnN")
 
 NEXT_STEP = {
     "bool": "write true or false, or quote it",
-    "int": "write a plain decimal number, or quote it",
+    "int": "write a plain decimal number without zeros before it, or quote it",
     "float": "write a plain decimal number, or quote it",
     "timestamp": "quote it",
 }

@@ -12,7 +12,8 @@ from mcomp.config import Config, PluginConfig
 VERSION = 1
 """The version of the language that this release reads."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class RecipeRef(Config):
@@ -21,11 +22,11 @@ class RecipeRef(Config):
     `recipe` is a path relative to the file that names it.
     """
 
-    recipe: str
+    recipe: Annotated[str, Field(description="its file, from the folder of the file that names it")]
     stage: Annotated[
         Name | None, Field(description="take the model after this stage, not after the last")
     ] = None
-    overrides: tuple[str, ...] = ()
+    overrides: Annotated[tuple[str, ...], Field(description="as on the command line: key=value")] = ()
 
 
 class Compute(Config):
@@ -44,16 +45,18 @@ class Measure(Config):
     """How exported files are timed: beside the baseline exported the same way, in turns."""
 
     threads: Annotated[int, Field(ge=1, description="threads of the runtime")] = 1
-    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 16)
+    batch_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="samples in a call")
+    ] = (1, 16)
     rounds: Annotated[int, Field(ge=3, description="turns per file and batch size")] = 30
 
 
 class Bound(Config):
     """A figure to meet: at least `min`, at most `max`, in the file of the export `of` (default: the last)."""
 
-    min: float | None = None
-    max: float | None = None
-    of: Name | None = None
+    min: Annotated[float | None, Field(description="lower bound")] = None
+    max: Annotated[float | None, Field(description="upper bound")] = None
+    of: Annotated[Name | None, Field(description="the stage that exports; default: the last")] = None
 
     @model_validator(mode="after")
     def says_something(self) -> Bound:
@@ -72,7 +75,9 @@ class TimedBound(Bound):
 
 
 def one_or_many(value: Any) -> Any:
-    """Accept a single mapping where a list of them is meant."""
+    """Accept a single mapping where a list of them is meant. Raises ValueError for a bare number."""
+    if isinstance(value, int | float | str):
+        raise ValueError(f"must be a mapping, not {value}; write {{min: {value}}} or {{max: {value}}}")
     return [value] if isinstance(value, dict) else value
 
 
@@ -83,14 +88,14 @@ TimedBounds = Annotated[tuple[TimedBound, ...], BeforeValidator(one_or_many)]
 class Require(Config):
     """What must hold in the runtime of the exported file. `accuracy`: the task's metric, on test."""
 
-    accuracy: Bounds = ()
+    accuracy: Annotated[Bounds, Field(description="the task's metric in the runtime, on the test split")] = ()
     accuracy_drop: Annotated[
         Bounds, Field(description="absolute, baseline minus result; may be negative")
     ] = ()
     speedup: Annotated[TimedBounds, Field(description="baseline latency over latency")] = ()
-    latency_ms: TimedBounds = ()
+    latency_ms: Annotated[TimedBounds, Field(description="median time of one call")] = ()
     size_ratio: Annotated[Bounds, Field(description="baseline bytes over bytes")] = ()
-    size_bytes: Bounds = ()
+    size_bytes: Annotated[Bounds, Field(description="bytes of the exported file")] = ()
 
 
 def may_be_swept(key: str) -> str:
@@ -134,17 +139,22 @@ class RecipeSweep(Config):
 class Recipe(Config):
     """One pipeline: a model, data, ordered stages, and what the result must reach."""
 
-    version: Literal[1]
-    name: Name
-    description: str = ""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    version: Annotated[Literal[1], Field(description="version of the recipe language: 1")]
+    name: Annotated[Name, Field(description="what runs and reports call it")]
+    description: Annotated[str, Field(description="a sentence for people")] = ""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="where every random choice starts from")] = 0
     compute: Compute = Compute()
-    model: SerializeAsAny[PluginConfig]
-    data: SerializeAsAny[PluginConfig]
-    task: SerializeAsAny[PluginConfig]
+    model: Annotated[SerializeAsAny[PluginConfig], Field(description="what to compress")]
+    data: Annotated[SerializeAsAny[PluginConfig], Field(description="what it learns from and is measured on")]
+    task: Annotated[
+        SerializeAsAny[PluginConfig], Field(description="loss and metric; default: {type: classification}")
+    ]
     baseline: Annotated[RecipeRef | None, Field(description="what every ratio and drop compares with")] = None
     pipeline: Annotated[tuple[Name, ...], Field(description="the order; default: the order of `stages`")] = ()
-    stages: dict[Name, SerializeAsAny[PluginConfig]] = {}
+    stages: Annotated[
+        dict[Name, SerializeAsAny[PluginConfig]],
+        Field(description="what can be done, by a name of yours"),
+    ] = {}
     measure: Measure = Measure()
     require: Require = Require()
     sweep: Annotated[RecipeSweep | None, Field(description="what `run -m` tries")] = None

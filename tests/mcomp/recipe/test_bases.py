@@ -103,7 +103,7 @@ def test_what_a_base_says_wrong_is_told_at_the_base(write: Write) -> None:
     path = write(text="defaults: [base, _self_]\nseed: -1\n")
     assert problems(path) == [
         "base.yaml:13:5: stages.cut.imporance: unknown key; did you mean 'importance'?",
-        "r.yaml:2:7: seed: must be at least 0, not -1",
+        "r.yaml:2:7: seed: must be at least 0, not -1; it is: where every random choice starts from",
     ]
 
 

@@ -33,7 +33,7 @@ HOSTILE = [
     (b'a: "\\0"', "r.yaml:1:4: a: holds a NUL"),
     (b'a: "\\ud800"', "r.yaml:1:4: a: holds a NUL or half of a surrogate pair"),
     (b'a: "\\UFFFFFFFF"', "r.yaml:1:7: is not YAML: an escape that is no character"),
-    (b"a: [1\nb: 2", "r.yaml:2:2: is not YAML: "),
+    (b"a: [1\nb: 2", "r.yaml:1:4: is not YAML: a bracket is not closed, or a comma is missing; close it with ']'"),
     (b"a:\n\tb: 1", "r.yaml:2:1: is not YAML: "),
     (b"a: 1\n---\nb: 2\n", "r.yaml:2:1: a second document starts here"),
     (b"%YAML 1.1\n---\na: 1\n", "r.yaml:1:1: YAML directives are refused"),
@@ -88,10 +88,10 @@ def test_an_alias_bomb_is_refused_without_being_built() -> None:
     [
         ("recipe.yaml", "recipe.yaml: no such file; did you mean recipes.yaml?"),
         ("gone/r.yaml", "gone/r.yaml: no such file; there is no folder gone"),
-        ("recipes.yml", "recipes.yml: is not a recipe; a recipe's name ends in .yaml"),
-        ("folder.yaml", "folder.yaml: cannot be read: Is a directory"),
+        ("recipes.yml", "recipes.yml: no such file; did you mean recipes.yaml?"),
+        ("folder.yaml", "folder.yaml: is a folder; name a recipe"),
         ("recipes.yaml/x.yaml", "recipes.yaml/x.yaml: cannot be read: Not a directory"),
-        ("a\0b.yaml", "a\0b.yaml: cannot be read: embedded null byte"),
+        ("a\0b.yaml", "a\\x00b.yaml: cannot be read: embedded null byte"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(name: str, message: str) -> None:

@@ -47,8 +47,8 @@ IN_FILE = [
     ("version: 1", "version: 2", "r.yaml:1:10: version: was made for a newer mcomp: this one reads version 1; upgrade mcomp"),
     ("version: 1", "seed: 1", "r.yaml:1:1: version: is missing"),
     ("version: 1", "version: 1\nseed: -1", "r.yaml:2:7: seed: must be at least 0, not -1"),
-    ("name: small", "name: ../x", "r.yaml:2:7: name: must match ^[A-Za-z][A-Za-z0-9_-]{0,63}$, not '../x'"),
-    ("write: {", "'w/x': {", "r.yaml:15:3: stages.w/x: must match"),
+    ("name: small", "name: ../x", "r.yaml:2:7: name: must be a name of letters, digits, - and _ that starts with a letter, not '../x'"),
+    ("write: {", "'w/x': {", "r.yaml:15:3: stages.w/x: must be a name"),
     ("min: 2.0", "of: write", "r.yaml:17:12: require.speedup: needs min or max"),
     ("min: 2.0", "min: 2.0, max: 1", "r.yaml:17:12: require.speedup: min 2 is above max 1"),
     # what must hold between the parts
@@ -79,8 +79,8 @@ ON_THE_COMMAND_LINE = [
     ("pipeline.7=cut", "command line: pipeline.7=cut: cannot be applied: list index out of range"),
     ("stages.cut.target.macs=0.4,0.5", "command line: stages.cut.target.macs=0.4,0.5: gives several values; add -m"),
     ("seed=range(0,3)", "command line: seed=range(0,3): gives several values; add -m"),
-    ("pipeline=[cut", "command line: pipeline=[cut: cannot be read: "),
-    ("seed", "command line: seed: cannot be read: "),
+    ("pipeline=[cut", "command line: pipeline=[cut: a bracket is not closed; quote the whole override"),
+    ("seed", "command line: seed: is no override; write key=value"),
     ("stages.cut.target.macs=${oc.env:HOME}", "command line: stages.cut.target.macs=${oc.env:HOME}: only plain references"),
     ("name='${stages.cut.${name}}'", "command line: name='${stages.cut.${name}}': only plain references"),
     ("name=${nmae}", "command line: name=${nmae}: ${nmae}: there is no such key; did you mean 'name'?"),
@@ -95,7 +95,7 @@ ON_THE_COMMAND_LINE = [
     ("stages.write.type=lab.exprt", "command line: stages.write.type=lab.exprt: unknown type 'lab.exprt'; did you mean 'lab.export'?"),
     ("defaults=[x]", "command line: defaults=[x]: unknown key"),
     ("seed=inf", "command line: seed=inf: must be an integer, not inf"),
-    ("name=\udcff", "command line: name=\udcff: cannot be read: it holds a NUL or bytes that are not UTF-8"),
+    ("name=\udcff", "command line: name=\\udcff: cannot be read: it holds a NUL or bytes that are not UTF-8"),
 ]  # fmt: skip
 
 
