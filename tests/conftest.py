@@ -9,6 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=200, help="how many runs the tests marked crash kill")
+
+
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
     """Set by each test and not at import: a test that must not load torch can check that it did not."""

@@ -1,0 +1,122 @@
+"""SIGINT and SIGTERM in each phase of a real run: out within ten seconds, nothing lost, nothing left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mcomp.store.store import Store
+from tests.crash.conftest import STORE, results, without
+from tests.tiny import mcomp, started, unfinished
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+PATIENCE_SECONDS = 120
+
+# Imported by the run: it says when a function is reached, and takes its time there.
+ANNOUNCING = """\
+import importlib
+import time
+from pathlib import Path
+
+module = importlib.import_module("{module}")
+owner = getattr(module, "{owner}") if "{owner}" else module
+function = getattr(owner, "{function}")
+calls = iter(range(1000))
+
+def announced(*arguments, **options):
+    if next(calls) == {call}:
+        Path("reached").touch()
+        time.sleep(0.3)
+    return function(*arguments, **options)
+
+setattr(owner, "{function}", announced)
+"""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A function that runs in one phase of a step, and which of its calls a signal meets."""
+
+    step: str
+    module: str
+    function: str
+    owner: str = ""
+    call: int = 0
+
+
+PHASES = {
+    "import": Phase("teacher/train", "mcomp.scheduler", "compute", "Scheduler"),
+    "train": Phase("tiny/distill", "mcomp.training.update", "__call__", "Update", call=23),
+    "validate": Phase("tiny/distill", "mcomp.training.loop", "evaluate", call=1),
+    "cut": Phase("tiny/prune", "mcomp_stages.methods.pruning.cut", "choose_cut"),
+    "calibrate": Phase("tiny/qat", "mcomp_stages.methods.quantization.calibrate", "calibrate"),
+    "compare": Phase("tiny/qat", "mcomp_stages.methods.quantization.compare", "require_equal"),
+    "publish": Phase("tiny/qat", "mcomp.store.store", "seal"),
+    "export": Phase("tiny/export", "mcomp_stages.methods.onnx.write", "write_onnx"),
+    "measure": Phase("tiny/export", "mcomp.executor", "serve"),
+}
+ORDINARY = [("train", INT), ("calibrate", TERM), ("publish", INT), ("export", TERM)]
+OTHERS = [(name, number) for name in PHASES for number in (INT, TERM) if (name, number) not in ORDINARY]
+
+
+def stopped_in(phase: Phase, number: signal.Signals, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run until a phase is reached, send a signal, and return how the run ended, within ten seconds."""
+    fields = {"module": phase.module, "owner": phase.owner, "function": phase.function, "call": phase.call}
+    (folder / "announcing.py").write_text(ANNOUNCING.format(**fields))
+    process = started("run", "tiny.yaml", "--store", STORE, "--import", "announcing", cwd=folder)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (folder / "reached").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    since = time.monotonic()
+    shown, said = process.communicate(timeout=10)
+    print(f"out after {time.monotonic() - since:.2f} s")
+    return subprocess.CompletedProcess(process.args, process.returncode, shown, said)
+
+
+def stop_and_finish(name: str, number: signal.Signals, undisturbed: Path, folder: Path) -> str:
+    """Stop in a phase, run again, and return what the second run said."""
+    phase = PHASES[name]
+    store = without(undisturbed, folder, phase.step)
+    stopped = stopped_in(phase, number, folder)
+    assert stopped.returncode == 128 + number, stopped.stderr
+    assert stopped.stderr.splitlines()[-1] == f"stopped by {number.name}"
+    assert "run the same command again to go on" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert unfinished(store) == []
+    kept = Store(store)
+    assert kept.run(kept.runs()[0]).read_ledger().status == "interrupted"
+    again = mcomp("run", "tiny.yaml", "--store", STORE, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert results(store) == results(undisturbed)
+    assert list((store / "checkpoints").iterdir()) == []
+    return again.stderr
+
+
+GOES_ON = {
+    "train": "distill goes on after update 24",
+    "validate": "distill goes on after update 40",
+    "compare": "quantize goes on after update 40",
+}
+
+
+@pytest.mark.parametrize(("name", "number"), ORDINARY)
+def test_a_signal_loses_nothing_and_leaves_nothing(
+    name: str, number: signal.Signals, undisturbed: Path, tmp_path: Path
+) -> None:
+    assert GOES_ON.get(name, "") in stop_and_finish(name, number, undisturbed, tmp_path)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(("name", "number"), OTHERS)
+def test_a_signal_in_any_phase_loses_nothing_and_leaves_nothing(
+    name: str, number: signal.Signals, undisturbed: Path, tmp_path: Path
+) -> None:
+    assert GOES_ON.get(name, "") in stop_and_finish(name, number, undisturbed, tmp_path)
