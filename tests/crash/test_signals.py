@@ -60,7 +60,7 @@ PHASES = {
     "export": Phase("tiny/export", "mcomp_stages.methods.onnx.write", "write_onnx"),
     "measure": Phase("tiny/export", "mcomp.executor", "serve"),
 }
-ORDINARY = [("train", INT), ("calibrate", TERM), ("publish", INT), ("export", TERM)]
+ORDINARY = [("train", INT), ("publish", TERM)]
 OTHERS = [(name, number) for name in PHASES for number in (INT, TERM) if (name, number) not in ORDINARY]
 
 
