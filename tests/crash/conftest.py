@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_long_recipes(folder: Path) -> None:
-    """Write the recipes with a training that takes two epochs of twenty updates."""
+    """Write the recipes with a training that takes two epochs of eighteen updates."""
     write_recipes(folder)
     for path in folder.glob("*.yaml"):
         text = path.read_text()

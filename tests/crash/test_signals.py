@@ -102,8 +102,8 @@ def stop_and_finish(name: str, number: signal.Signals, undisturbed: Path, folder
 
 GOES_ON = {
     "train": "distill goes on after update 24",
-    "validate": "distill goes on after update 40",
-    "compare": "quantize goes on after update 40",
+    "validate": "distill goes on after update 36",
+    "compare": "quantize goes on after update 36",
 }
 
 
