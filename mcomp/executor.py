@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 
 from mcomp.data.contract import Data, DataConfig
-from mcomp.errors import CheckpointError, McompError, Problem, StageError, StoreFull
+from mcomp.errors import CheckpointError, CorruptArtifact, McompError, Problem, StageError, StoreFull
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
@@ -95,7 +95,7 @@ class Executor:
         """Return the model of a step from the store, also if it was just made: what is kept goes on."""
         artifact = self.store.find(key)
         if artifact is None:
-            raise StageError(f"the result {key[:12]} that this step rests on is gone from the store")
+            raise CorruptArtifact(f"the result {key[:12]} that this step rests on is gone; it is made again")
         return load_model(artifact.verified(MODEL))
 
     def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> dict[str, Served]:

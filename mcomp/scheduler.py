@@ -99,17 +99,18 @@ class Scheduler:
 
         The ledger is written whatever happens. Raises what the first failing step raised.
         """
-        self.run.write_recipe(resolved_text(self.plan.loaded, self.run.id, self.started))
-        try:
-            self.do_all()
-        except BaseException as error:
-            # A disk without room for the ledger must not hide what went wrong.
-            with suppress(StoreError):
-                self.keep_ledger("failed" if isinstance(error, Exception) else "interrupted")
-            if isinstance(error, KeyboardInterrupt):
-                self.reporter.log("what is done is kept: run the same command again to go on")
-            raise
-        return Outcome(self.run, self.keep_ledger(self.verdict()), self.files)
+        with self.run.under_way([step.key for step in self.plan.steps]):
+            self.run.write_recipe(resolved_text(self.plan.loaded, self.run.id, self.started))
+            try:
+                self.do_all()
+            except BaseException as error:
+                # A disk without room for the ledger must not hide what went wrong.
+                with suppress(StoreError):
+                    self.keep_ledger("failed" if isinstance(error, Exception) else "interrupted")
+                if isinstance(error, KeyboardInterrupt):
+                    self.reporter.log("what is done is kept: run the same command again to go on")
+                raise
+            return Outcome(self.run, self.keep_ledger(self.verdict()), self.files)
 
     def do_all(self) -> None:
         """Do the steps and the measuring. A result that turns out broken was set aside: it is made again."""

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,27 @@ def hold(disk: Disk, folder: Path, key: str, on_wait: Callable[[str], None]) -> 
         except Timeout:
             on_wait(f"waiting for {key[:12]}: {described(holder)} works on it")
             lock.acquire()
+    with noted(disk, lock, holder):
+        yield
+
+
+@contextmanager
+def hold_if_free(disk: Disk, folder: Path, name: str) -> Iterator[bool]:
+    """Hold the lock of a name, and say whether it was free; if another holder has it, nothing is held."""
+    path = folder / f"{name}.lock"
+    lock = FileLock(path)
+    with explained("lock", path), suppress(Timeout):
+        lock.acquire(blocking=False)
+    if not lock.is_locked:
+        yield False
+        return
+    with noted(disk, lock, folder / f"{name}.json"):
+        yield True
+
+
+@contextmanager
+def noted(disk: Disk, lock: FileLock, holder: Path) -> Iterator[None]:
+    """Write down who has taken a lock; release it at the end."""
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         holding = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
@@ -37,6 +58,20 @@ def hold(disk: Disk, folder: Path, key: str, on_wait: Callable[[str], None]) -> 
         yield
     finally:
         lock.release()
+
+
+def is_held(folder: Path, name: str) -> bool:
+    """Return whether somebody holds the lock of a name now; nothing is made by looking."""
+    path = folder / f"{name}.lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # a store that may only be read is locked by nobody
 
 
 def described(holder: Path) -> str:
@@ -53,10 +88,10 @@ def temporary_name(key: str) -> str:
     return f"{key}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def is_left_behind(name: str, key: str) -> bool:
-    """Return whether a name is that of something unfinished of `key` whose process is gone."""
-    match = re.fullmatch(rf"{key}-(\d{{1,9}})-[0-9a-f]{{8}}", name)
-    return match is not None and not is_alive(int(match[1]))
+def is_left_behind(name: str, key: str | None = None) -> bool:
+    """Return whether a name is that of something unfinished, of `key` if given, whose process is gone."""
+    match = re.fullmatch(r"(.+)-(\d{1,9})-[0-9a-f]{8}", name)
+    return match is not None and key in (None, match[1]) and not is_alive(int(match[2]))
 
 
 def is_alive(pid: int) -> bool:

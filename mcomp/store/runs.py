@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
+from mcomp.store.lease import hold_if_free, is_held
 from mcomp.store.ledger import Ledger
+from mcomp.store.sealed import sealed, unsealed
 
 LEDGER = "ledger.json"
 RUN_ID = re.compile(r"(\d{8}-\d{6})-[A-Za-z0-9_-]+-([0-9a-f]{4})")
@@ -35,6 +37,23 @@ class Run:
         # A write that was cut short left half a line: this one must not be lost with it.
         self.disk.append(path, b"\n" + line if ends_torn(path) else line)
 
+    @contextmanager
+    def under_way(self, keys: Sequence[str]) -> Iterator[None]:
+        """Say, while the block runs, that this run needs the results of `keys`: nobody cleans them away."""
+        with hold_if_free(self.disk, self.leases, self.id):
+            self.event("run started", keys=list(keys))
+            yield
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the process that runs it is alive."""
+        return is_held(self.leases, self.id)
+
+    @property
+    def leases(self) -> Path:
+        """The store's folder of leases."""
+        return self.folder.parent.parent / "leases"
+
     def events(self) -> list[dict[str, Any]]:
         """Return the log in order, without lines that were cut short."""
         path = self.folder / "events.jsonl"
@@ -52,7 +71,7 @@ class Run:
 
     def write_ledger(self, ledger: Ledger) -> None:
         """Put the ledger in the place of the former one."""
-        self.write_text(LEDGER, ledger.model_dump_json(indent=2) + "\n")
+        self.write_text(LEDGER, sealed(json.loads(ledger.model_dump_json())).decode())
 
     def read_ledger(self) -> Ledger:
         """Return the last ledger written. Raises StoreError if there is none, CorruptArtifact if broken."""
@@ -60,10 +79,11 @@ class Run:
         if not path.exists():
             raise StoreError(f"run {self.id} has no ledger: it ended before its first step did")
         try:
-            return Ledger.model_validate_json(self.disk.read(path))
-        except ValidationError as error:
+            # By JSON: its keys are text, also those that are batch sizes.
+            return Ledger.model_validate_json(json.dumps(unsealed(self.disk.read(path))))
+        except ValueError as error:
             raise CorruptArtifact(
-                f"{path} is not a ledger of this version of mcomp; run the recipe again"
+                f"{path} is broken, or not a ledger of this version of mcomp; run the recipe again"
             ) from error
 
     def write_text(self, name: str, text: str) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from mcomp.data.contract import SplitName
 from mcomp.data.splits import Splits, TensorSplit
-from mcomp.errors import CheckpointError, RecipeError, StageError
+from mcomp.errors import CheckpointError, CorruptArtifact, RecipeError, StageError
 from mcomp.executor import Executor, original, require_effect, same_model
 from mcomp.model.checkpoint import load_model
 from mcomp.model.edits import Masks
@@ -169,9 +169,7 @@ def test_a_mistake_in_the_recipe_stays_one_though_a_step_finds_it(plan: MakePlan
 
 def test_a_result_that_is_gone_is_named(plan: MakePlan, store: Store) -> None:
     made = plan()
-    with pytest.raises(
-        StageError, match=f"toy/more: the result {made.steps[0].key[:12]} that this step rests on"
-    ):
+    with pytest.raises(CorruptArtifact, match=f"the result {made.steps[0].key[:12]} that this step rests on"):
         Executor(store, Quiet()).execute(made.steps[1], {})
 
 

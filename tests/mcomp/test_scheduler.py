@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,7 +152,8 @@ def test_the_ledger_is_kept_after_each_step(plan: MakePlan, store: Store) -> Non
 
 
 def test_events_tell_when_each_step_started_and_ended(plan: MakePlan, store: Store) -> None:
-    events = execute(plan(), store).run.events()
+    first, *events = execute(plan(), store).run.events()
+    assert (first["event"], first["keys"]) == ("run started", [step.key for step in plan().steps])
     told = [(event["event"], event["step"]) for event in events]
     names = [f"toy/{stage}" for stage in ALL]
     assert told == [(kind, name) for name in names for kind in ("step started", "step ended")]
@@ -311,6 +311,30 @@ def test_a_disk_that_stays_full_does_not_hide_what_filled_it(
 
 
 # Broken results
+
+
+def test_a_result_that_goes_while_a_run_needs_it_is_made_again(plan: MakePlan, store: Store) -> None:
+    class Removing(Quiet):
+        def step_started(self, step: Any, number: int, total: int) -> None:
+            if number == 2 and not self.said:
+                remove(store, plan().steps[0].key)
+
+    reporter = Removing()
+    outcome = execute(plan(), store, reporter)
+    assert statuses(outcome.ledger) == [f"{stage} computed" for stage in ALL]
+    assert reporter.said[0] == "what was broken is made again"
+
+
+def test_a_run_is_under_way_until_it_ends(plan: MakePlan, store: Store) -> None:
+    seen = []
+
+    class Looking(Quiet):
+        def step_started(self, step: Any, number: int, total: int) -> None:
+            seen.append(store.run(store.runs()[0]).is_under_way)
+
+    outcome = execute(plan(), store, Looking())
+    assert seen == [True] * len(ALL)
+    assert not outcome.run.is_under_way
 
 
 def test_a_broken_model_is_set_aside_and_made_again_within_the_run(plan: MakePlan, store: Store) -> None:
