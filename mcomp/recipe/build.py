@@ -17,7 +17,7 @@ from mcomp.errors import Problem, RecipeError
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.checks import check_together
 from mcomp.recipe.compose import Composed, compose
-from mcomp.recipe.explain import explain
+from mcomp.recipe.explain import MAX_TOLD, explain
 from mcomp.recipe.files import FOLDER
 from mcomp.recipe.nearest import did_you_mean, one_of
 from mcomp.recipe.nested import nested_problems
@@ -151,6 +151,8 @@ class Parts:
 
     def part(self, group: plugins.Group, value: Any, path: KeyPath) -> BaseModel:
         """Return the configuration of one plugin."""
+        if len(self.problems) >= MAX_TOLD:
+            return UNKNOWN
         name = value.get("type") if isinstance(value, dict) else None
         if not isinstance(name, str):
             return self.without_type(group, value, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -116,7 +117,7 @@ class Checks:
         file = Path(self.folder / name)
         if path[-1] == "checkpoint" and file.suffix == ".yaml":
             yield self.places.problem(path, "is a recipe, not a model", f"write {{recipe: {name}}}")
-        elif file.is_dir():
+        elif os.path.isdir(file):
             yield self.places.problem(path, f"{file} is a folder", "name a file in it")
-        elif not file.is_file():
+        elif not os.path.isfile(file):
             yield self.places.problem(path, f"there is no file {file}", similar_files(file))

@@ -13,12 +13,18 @@ from mcomp.recipe.nearest import did_you_mean
 from mcomp.recipe.places import KeyPath, Places, holds, in_order
 from mcomp.recipe.words import TYPES, Mistake, words
 
+MAX_TOLD = 50
+
 
 def explain(
     error: ValidationError, model: type[BaseModel], data: Any, places: Places, prefix: KeyPath = ()
 ) -> list[Problem]:
-    """Return the problems in `data`, the value at `prefix` of the recipe, that `model` refused."""
-    mistakes = without_cascades([read(line, data) for line in error.errors(include_url=False)])
+    """Return the problems in `data`, the value at `prefix` of the recipe, that `model` refused.
+
+    Of very many mistakes the first are told.
+    """
+    lines = error.errors(include_url=False)[:MAX_TOLD]
+    mistakes = without_cascades([read(line, data) for line in lines])
     unknown = [mistake for mistake in mistakes if mistake.kind == "extra_forbidden"]
     return in_order(
         problem(mistake, model, data, places, (*prefix, *mistake.path))
@@ -104,7 +110,8 @@ def together(mistakes: list[Mistake]) -> Mistake:
 def problem(mistake: Mistake, model: type[BaseModel], data: Any, places: Places, path: KeyPath) -> Problem:
     """Return the problem, at the key if the key is wrong and at the value otherwise."""
     if mistake.kind == "extra_forbidden":
-        return places.problem(path, "unknown key", known_key(mistake, model, data), at_key=True)
+        look_alike = "" if str(path[-1]).isascii() else f", spelt {path[-1]!a}"
+        return places.problem(path, f"unknown key{look_alike}", known_key(mistake, model, data), at_key=True)
     if mistake.kind.startswith("union_tag"):
         path = (*path, mistake.context["discriminator"].strip("'"))
     at_key = mistake.location[-1:] == ("[key]",)

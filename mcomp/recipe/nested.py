@@ -28,7 +28,7 @@ def nested_problems(composed: Composed, load: Load) -> list[Problem]:
         file = Path(os.path.normpath(composed.path.parent / reference["recipe"]))
         overrides = reference.get("overrides", [])
         readable = isinstance(overrides, list) and all(isinstance(each, str) for each in overrides)
-        if file.is_file() and readable and (file, tuple(overrides)) not in seen:
+        if os.path.isfile(file) and readable and (file, tuple(overrides)) not in seen:
             seen.add((file, tuple(overrides)))
             try:
                 with overridden_at(composed, path), suppress(PluginError):

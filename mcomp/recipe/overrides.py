@@ -15,12 +15,15 @@ from hydra.errors import HydraException
 
 from mcomp.errors import Problem, RecipeError
 from mcomp.recipe import references
-from mcomp.recipe.load import RESERVED, UNUSABLE
+from mcomp.recipe.load import MAX_DEPTH, RESERVED, UNUSABLE
 from mcomp.recipe.places import COMMAND_LINE, Assignment
 
 MAX_JOBS = 10_000
 WORD = re.compile(r"[A-Za-z_][\w.-]*")
 NO_WORDS = ("true", "false", "null", "nan", "inf")
+MAX_TEXT = 8 * 1024
+MAX_SHOWN = 200
+NESTING = {**dict.fromkeys("[{(", 1), **dict.fromkeys("]})", -1)}
 LAUNCH_OPTION = re.compile(r"hydra(/(launcher|sweeper)|\.(launcher|sweeper)(\.[A-Za-z]\w*)+)")
 
 
@@ -31,8 +34,8 @@ def parse(texts: Sequence[str]) -> list[Override]:
     overrides: list[Override] = []
     for text in texts:
         try:
-            if UNUSABLE.search(text):
-                raise ValueError("it holds a NUL or bytes that are not UTF-8")
+            if reason := too_much(text):
+                raise ValueError(reason)
             override = parser.parse_override(text)
             refused = refusal(override, text)
         except (HydraException, ValueError, RecursionError) as error:
@@ -40,24 +43,37 @@ def parse(texts: Sequence[str]) -> list[Override]:
         else:
             overrides.append(override)
         if refused:
-            problems.append(Problem(COMMAND_LINE, text, *refused))
+            shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+            problems.append(Problem(COMMAND_LINE, shown, *refused))
     if problems:
         raise RecipeError(problems)
     return overrides
 
 
+def too_much(text: str) -> str:
+    """Return why a text is too much for Hydra's parser, or ""."""
+    if UNUSABLE.search(text):
+        return "it holds a NUL or bytes that are not UTF-8"
+    if len(text) > MAX_TEXT:
+        return f"it is longer than {MAX_TEXT} characters"
+    deepest = max(itertools.accumulate(NESTING.get(each, 0) for each in text), default=0)
+    if deepest + text.partition("=")[0].count(".") > MAX_DEPTH:
+        return "it is nested too deeply"
+    return ""
+
+
 def unreadable(text: str, error: Exception) -> tuple[str, str]:
     """Return what is wrong with a text that is no override, and what to do."""
     key, equals, value = text.partition("=")
+    if not isinstance(error, HydraException):
+        return f"cannot be read: {first_line(error)}", "write key=value, +key=value or ~key"
     if not equals:
         return "is no override", "write key=value, +key=value or ~key"
     if key != key.strip() or " " in key:
         return "a key holds no spaces", f"write {''.join(key.split())}={value.strip()}"
     if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "{}", "()")):
         return "a bracket is not closed", "quote the whole override, so that the shell keeps it together"
-    if isinstance(error, HydraException):
-        return "the value cannot be read", f"quote it twice, for the shell too: \"{key}='{value}'\""
-    return f"cannot be read: {first_line(error)}", "write key=value, +key=value or ~key"
+    return "the value cannot be read", f"quote it twice, for the shell too: \"{key}='{value}'\""
 
 
 def refusal(override: Override, text: str) -> tuple[str, str] | None:

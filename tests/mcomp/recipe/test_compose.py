@@ -8,7 +8,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from mcomp.errors import RecipeError
-from mcomp.recipe.compose import compose
+from mcomp.recipe.compose import Reading, compose, composed_by_hydra
 from mcomp.recipe.load import load
 
 Write = Callable[..., Path]
@@ -16,7 +16,7 @@ Write = Callable[..., Path]
 
 def test_without_overrides_hydra_changes_nothing(write: Write) -> None:
     path = write()
-    assert compose(path).data == load(path).data
+    assert compose(path).data == load(path).data == composed_by_hydra(Reading(path), [])
 
 
 @pytest.mark.parametrize(
