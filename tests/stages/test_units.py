@@ -1,0 +1,64 @@
+"""What stages do beside training is done once, also if they are interrupted afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mcomp.data.splits import Splits, TensorSplit
+from mcomp.model.model import Model
+from mcomp.stage import StageConfig, StageResult
+from mcomp.training.config import SGD
+from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.pruning import cut
+from mcomp_stages.methods.quantization import calibrate
+from mcomp_stages.prune.channels import PruneChannels
+from mcomp_stages.quantize.qat import QuantizeQat
+from mcomp_stages.tasks.classification import ClassificationConfig
+from tests.architectures import NetConfig, example
+from tests.mcomp.training.checkpoints import Memory, interrupted_at, terminate
+from tests.mcomp.training.setting import Quiet, make_context, same
+
+TRAINING = DistilledTraining(epochs=1, optimizer=SGD(lr=0.05))
+PRUNE = PruneChannels.model_validate({"target": {"macs": 0.6}, "round_to": 1, "recover": TRAINING})
+QAT = QuantizeQat(training=TRAINING)
+
+
+class Talked(Quiet):
+    """A reporter that may be told something."""
+
+    def log(self, message: str) -> None:
+        pass
+
+
+def run(stage: StageConfig, kept: Memory) -> StageResult:
+    torch.manual_seed(0)
+    config = NetConfig(name="vgg")
+    image = torch.randn(16, *example()["image"].shape[1:], generator=torch.Generator().manual_seed(0))
+    pictures = TensorSplit(torch.arange(16), {"image": image}, torch.arange(16) % 3)
+    data = Splits(dict.fromkeys(("train", "calibration", "validation", "test"), pictures))
+    context = make_context(data, batch_size=8)
+    task = ClassificationConfig(num_classes=10)
+    context = replace(context, task=task, checkpoints=kept, reporter=Talked())
+    return stage.run(Model(config.build().eval(), config), context)
+
+
+@pytest.mark.parametrize(
+    ("stage", "module", "function"), [(PRUNE, cut, "choose_cut"), (QAT, calibrate, "calibrate")]
+)
+def test_what_came_before_training_is_not_done_again(
+    stage: StageConfig, module: Any, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, kept = run(stage, Memory()), Memory()
+    assert interrupted_at(0, terminate, lambda: run(stage, kept), monkeypatch) is None
+    monkeypatch.setattr(module, function, None)
+    resumed = run(stage, kept)
+    assert whole.model is not None
+    assert resumed.model is not None
+    assert resumed.facts == whole.facts
+    assert resumed.model.edits == whole.model.edits
+    assert same(resumed.model.state, whole.model.state)
+    assert same(resumed.model.module.state_dict(), whole.model.module.state_dict())
