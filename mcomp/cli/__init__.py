@@ -19,6 +19,7 @@ from mcomp.cli.plan import plan
 from mcomp.cli.report import report
 from mcomp.cli.run import run
 from mcomp.cli.runs import runs
+from mcomp.cli.schema import schema
 from mcomp.cli.stages import stages
 from mcomp.signals import raising
 
@@ -41,7 +42,7 @@ def cli() -> None:
     """
 
 
-for command in (run, check, plan, stages, report, runs, explain, diff):
+for command in (run, check, plan, stages, report, runs, explain, diff, schema):
     cli.add_command(command)
 
 
