@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -118,8 +119,10 @@ def test_the_process_ends_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None
 # run
 
 
-def test_a_run_prints_its_table_and_the_address_of_its_file(mcomp: Command, runs: Runs) -> None:
-    answer = mcomp("run", runs.recipe, "--store", runs.store)
+def test_a_run_prints_its_table_and_the_address_of_its_file(
+    mcomp: Command, runs: Runs, tmp_path: Path
+) -> None:
+    answer = mcomp("run", runs.recipe, "--store", shutil.copytree(runs.store, tmp_path / "store"))
     assert answer.code == 0
     assert "toy/export" in answer.out
     path = Path(answer.out.splitlines()[-1].removeprefix("export: "))
