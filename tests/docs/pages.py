@@ -56,4 +56,5 @@ def write_files(page: Path, folder: Path) -> None:
     np.savez(folder / "digits.npz", image=image, target=np.arange(100) % 10)
     for block in blocks(page):
         if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text, encoding="utf-8")
