@@ -74,16 +74,23 @@ class Run:
         self.write_text(LEDGER, sealed(json.loads(ledger.model_dump_json())).decode())
 
     def read_ledger(self) -> Ledger:
-        """Return the last ledger written. Raises StoreError if there is none, CorruptArtifact if broken."""
+        """Return the last ledger written.
+
+        Raises StoreError if there is none, or one of another version, CorruptArtifact if it is broken.
+        """
         path = self.folder / LEDGER
         if not path.exists():
             raise StoreError(f"run {self.id} has no ledger: it ended before its first step did")
         try:
-            # By JSON: its keys are text, also those that are batch sizes.
-            return Ledger.model_validate_json(json.dumps(unsealed(self.disk.read(path))))
+            plain = unsealed(self.disk.read(path))
         except ValueError as error:
-            raise CorruptArtifact(
-                f"{path} is broken, or not a ledger of this version of mcomp; run the recipe again"
+            raise CorruptArtifact(f"{path} is broken: {error}; run the recipe again") from error
+        try:
+            # By JSON: its keys are text, also those that are batch sizes.
+            return Ledger.model_validate_json(json.dumps(plain))
+        except ValueError as error:
+            raise StoreError(
+                f"{path} is not a ledger of this version of mcomp; run the recipe again"
             ) from error
 
     def write_text(self, name: str, text: str) -> None:

@@ -191,14 +191,10 @@ class Store:
         if not path.is_file():
             return None
         try:
-            stored = json.loads(self.disk.read(path))
-            value: dict[str, Any] = stored["value"]
-            if stored["sha256"] != fingerprint(value):
-                raise ValueError("it has other bytes than were written")
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return read_figure(self.disk, path)
+        except CorruptArtifact:
             self.on_problem(f"{path} is broken; it is measured again")
             return None
-        return value
 
     def put_measurement(self, key: str, name: str, value: dict[str, Any]) -> None:
         """Keep a figure about a result, in place of a former one of that name; `value` is plain JSON."""
@@ -313,6 +309,19 @@ class Store:
                 f"{self.root} is not a store and not empty (it has {sorted(foreign)[0]}); "
                 "name an empty or a new folder with --store"
             )
+
+
+def read_figure(disk: Disk, path: Path) -> dict[str, Any]:
+    """Return a figure that was kept. Raises CorruptArtifact if it is not as it was written."""
+    data = disk.read(path)
+    try:
+        value: dict[str, Any] = json.loads(data)["value"]
+        is_whole = canonical({"value": value, "sha256": fingerprint(value)}) == data
+    except (ValueError, KeyError, TypeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise CorruptArtifact("it has other bytes than were written")
+    return value
 
 
 def valid(key: str) -> str:

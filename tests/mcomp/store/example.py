@@ -9,7 +9,9 @@ from mcomp.fingerprint import fingerprint
 from mcomp.store.artifact import Artifact
 from mcomp.store.disk import Disk
 from mcomp.store.ledger import Ledger
+from mcomp.store.runs import Run
 from mcomp.store.store import Store
+from mcomp.store.sweeps import SweepFolder, SweepRecord
 
 FILES = {
     "report.json": b'{"loss": 0.5}',
@@ -50,3 +52,39 @@ def is_whole(artifact: Artifact, name: str) -> bool:
 def ledger(status: str) -> Ledger:
     plain = {"mcomp": "0", "run": "r", "recipe": "tiny", "started": "now", "status": status, "rows": ()}
     return Ledger.model_validate({**plain, "metric": "accuracy", "direction": "higher", "machine": {}})
+
+
+RUN, SWEEP = "20260101-000000-tiny-0000", "20260102-000000-tiny-0001"
+
+
+def furnish(root: Path) -> Store:
+    """Make a store with some of everything: results a and b, a figure, two states, a run and a sweep."""
+    from mcomp.stage import Checkpoint
+    from mcomp.store.checkpoints import StepCheckpoints
+
+    store = Store(root)
+    for name in ("a", "b"):
+        publish(store, name)
+    store.put_measurement(key("a"), "cost", {"seconds": 1.5})
+    states = StepCheckpoints(store, key("c"), dict, print)
+    for number in (1, 2):
+        states.save("train", Checkpoint({}, {"number": number}))
+    run = Run(RUN, root / "runs" / RUN, store.disk)
+    run.folder.mkdir()
+    run.event("run started", keys=[key("a"), key("c")])
+    run.write_ledger(ledger("done"))
+    sweep = SweepFolder(SWEEP, root / "sweeps" / SWEEP, store.disk)
+    sweep.folder.mkdir()
+    sweep.write_record(
+        SweepRecord(mcomp="0", sweep=SWEEP, recipe="tiny", started="now", status="done", jobs=())
+    )
+    sweep.write_answered({0: ledger("done")})
+    sweep.write_json("plan.json", {"jobs": [{"keys": [key("b")]}]})
+    return store
+
+
+def flip(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
