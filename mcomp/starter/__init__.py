@@ -1,0 +1,1 @@
+"""A first recipe of one's own, written by `mcomp init`."""
