@@ -13,8 +13,10 @@ import sys
 import click
 
 from mcomp.cli.check import check
+from mcomp.cli.completion import completion
 from mcomp.cli.diff import diff
 from mcomp.cli.explain import explain
+from mcomp.cli.init import init
 from mcomp.cli.plan import plan
 from mcomp.cli.report import report
 from mcomp.cli.run import run
@@ -42,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (run, check, plan, stages, report, runs, explain, diff, schema):
+for command in (run, check, plan, stages, report, runs, explain, diff, schema, init, completion):
     cli.add_command(command)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcomp.cli.complete import complete_runs
 from mcomp.cli.options import console, opened_store, store_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("identity", metavar="[RUN or SWEEP]", required=False)
+@click.argument("identity", metavar="[RUN or SWEEP]", required=False, shell_complete=complete_runs)
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print the ledger, or the table of a sweep, as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table of a sweep as CSV.")
