@@ -15,6 +15,7 @@ import click
 from mcomp.cli.check import check
 from mcomp.cli.completion import completion
 from mcomp.cli.diff import diff
+from mcomp.cli.doctor import doctor
 from mcomp.cli.explain import explain
 from mcomp.cli.init import init
 from mcomp.cli.plan import plan
@@ -44,7 +45,20 @@ def cli() -> None:
     """
 
 
-for command in (run, check, plan, stages, report, runs, explain, diff, schema, init, completion):
+for command in (
+    run,
+    check,
+    plan,
+    stages,
+    report,
+    runs,
+    explain,
+    diff,
+    schema,
+    init,
+    doctor,
+    completion,
+):
     cli.add_command(command)
 
 
