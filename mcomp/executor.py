@@ -140,7 +140,8 @@ def blamed_on(step: Step) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
-            raise StoreFull(f"{step.label}: {error}; make room and run again") from error
+            what = f"the disk is full ({error}); make room and run again: what was published before is intact"
+            raise StoreFull(f"{step.label}: {what}") from error
         raise StageError(f"{type(error).__name__}: {error}", step=step.label) from error
 
 
