@@ -1,4 +1,4 @@
-"""`mcomp plan`: the steps of a recipe, and which of them the store has."""
+"""`mcomp plan`: the steps of a recipe, which of them the store has, and why not the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,17 @@ def plan(
     imports: tuple[str, ...],
     store: Path,
 ) -> None:
-    """Show the steps of RECIPE in order, and which of them the store already has. Computes nothing."""
+    """Show the steps of RECIPE in order, which of them the store already has, and why not the others.
+
+    A step that is to do is compared with the newest earlier result of the same stage: what changed since is
+    named, and about how long it takes. Computes nothing.
+
+    \b
+    Examples
+      mcomp plan recipes/resnet_int8.yaml
+      mcomp plan recipes/resnet_int8.yaml stages.prune.target.macs=0.4
+      mcomp plan -m recipes/resnet_int8.yaml seed=0,1,2
+    """
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
     from mcomp.report.plan import plan_table
