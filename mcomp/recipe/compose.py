@@ -8,7 +8,6 @@ written, and a Hydra that is already running in this process is left as it was.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mcomp.errors import Problem, RecipeError
 from mcomp.recipe.bases import Choice, check_bases
-from mcomp.recipe.load import Source, load
+from mcomp.recipe.folder import RecipeFiles
 from mcomp.recipe.marks import Marks
 from mcomp.recipe.overrides import assignment, first_line, forced, parse, refuse_sweeps
 from mcomp.recipe.places import COMMAND_LINE, KeyPath, Place, Places, in_order
@@ -74,17 +73,11 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
     return Composed(path, resolve(data, places), places, tuple(overrides))
 
 
-class Reading:
-    """One composition: the files that Hydra asked for, by their name in the recipe's folder.
-
-    `marks` are there while the files' values are replaced by marks.
-    """
+class Reading(RecipeFiles):
+    """One recipe, the files that Hydra asked for, and what overrides make of them."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = path.name.removesuffix(".yaml")
-        self.sources: dict[str, Source] = {}
-        self.marks: Marks | None = None
+        super().__init__(path)
         self.known_places: dict[tuple[str, ...], Known] = {}
 
     def check_files(self, overrides: Sequence[Override]) -> None:
@@ -95,39 +88,6 @@ class Reading:
             if self.chooses_file(override) and not override.is_delete()
         }
         check_bases(self, self.name, choices)
-
-    def source(self, name: str) -> Source:
-        """Return a file of the folder. Raises RecipeError if it breaks the rules."""
-        if name not in self.sources:
-            self.sources[name] = load(self.path if name == self.name else self.path.parent / f"{name}.yaml")
-        return self.sources[name]
-
-    def inside(self, name: str) -> Path | None:
-        """Return where a name leads, or None if that is outside the recipe's folder or Hydra's own."""
-        folder = os.path.realpath(self.path.parent)
-        target = Path(os.path.realpath(os.path.join(folder, name)))
-        inside = target.is_relative_to(folder) and name.split("/")[0] != "hydra"
-        return target if inside else None
-
-    def is_file(self, name: str) -> bool:
-        """Whether a name is a file that a recipe may build on."""
-        target = self.inside(f"{name}.yaml")
-        return target is not None and os.path.isfile(target)
-
-    def is_folder(self, name: str) -> bool:
-        """Whether a name is a folder of files to choose from."""
-        target = self.inside(name)
-        return target is not None and os.path.isdir(target)
-
-    def files(self, group: str) -> list[str]:
-        """Return the names of the files in a folder, without their ending."""
-        folder = self.inside(group)
-        return sorted(path.stem for path in folder.glob("*.yaml")) if folder and folder.is_dir() else []
-
-    def data(self, name: str) -> dict[str, Any]:
-        """Return what a file holds, or marks in its place."""
-        source = self.source(name)
-        return self.marks.marked(source) if self.marks else source.data
 
     def compose(self, overrides: Sequence[Override]) -> dict[str, Any]:
         """Return the composed data. Raises RecipeError, each failure blamed on the override behind it."""
