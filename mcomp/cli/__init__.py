@@ -13,6 +13,7 @@ import sys
 import click
 
 from mcomp.cli.check import check
+from mcomp.cli.clean import clean
 from mcomp.cli.completion import completion
 from mcomp.cli.diff import diff
 from mcomp.cli.doctor import doctor
@@ -24,6 +25,7 @@ from mcomp.cli.run import run
 from mcomp.cli.runs import runs
 from mcomp.cli.schema import schema
 from mcomp.cli.stages import stages
+from mcomp.cli.verify import verify
 from mcomp.signals import raising
 
 EXIT_BUG, EXIT_USAGE, EXIT_SIGNAL = 1, 2, 128
@@ -57,8 +59,7 @@ for command in (
     schema,
     init,
     doctor,
-    completion,
-):
+    completion, clean, verify):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mcomp.config import Config
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
+from mcomp.store.lease import hold_if_free
 from mcomp.store.ledger import Ledger
+from mcomp.store.sealed import sealed, unsealed
 
 PLAN, RECORD, ANSWERED, JOBS = "plan.json", "sweep.json", "answered.json", "jobs"
 
@@ -64,36 +67,47 @@ class SweepFolder:
     folder: Path
     disk: Disk = field(repr=False)
 
+    def under_way(self) -> AbstractContextManager[bool]:
+        """Say, while the block runs, that the sweep goes on: its record is not cleaned away."""
+        return hold_if_free(self.disk, self.folder.parent.parent / "leases", self.id)
+
     def write_record(self, record: SweepRecord) -> None:
         """Put the record in the place of the former one."""
-        self.write(RECORD, record.model_dump_json(indent=1) + "\n")
+        self.write(RECORD, sealed(json.loads(record.model_dump_json())).decode())
 
     def write_answered(self, ledgers: Mapping[int, Ledger]) -> None:
         """Keep the ledgers of the jobs that have no run."""
-        self.write(ANSWERED, LEDGERS.dump_json(dict(ledgers)).decode() + "\n")
+        self.write(ANSWERED, sealed(json.loads(LEDGERS.dump_json(dict(ledgers)))).decode())
 
     def read_record(self) -> SweepRecord:
         """Return the record without ledgers.
 
-        Raises StoreError if there is none, CorruptArtifact if it is broken.
+        Raises StoreError if there is none, or one of another version, CorruptArtifact if it is broken.
         """
         path = self.folder / RECORD
         if not path.exists():
             raise StoreError(f"sweep {self.id} has no record: it ended before it began")
         try:
-            return SweepRecord.model_validate_json(self.disk.read(path))
+            return SweepRecord.model_validate_json(self.read(path))
         except ValidationError as error:
-            raise CorruptArtifact(f"{path} is not a record of this version of mcomp; sweep again") from error
+            raise StoreError(f"{path} is not a record of this version of mcomp; sweep again") from error
 
     def read_answered(self) -> dict[int, Ledger]:
-        """Return the ledgers of the jobs that have no run, by number."""
+        """Return the ledgers of the jobs that have no run, by number. Raises as `read_record` does."""
         path = self.folder / ANSWERED
         if not path.exists():
             return {}
         try:
-            return LEDGERS.validate_json(self.disk.read(path))
+            return LEDGERS.validate_json(self.read(path))
         except ValidationError as error:
-            raise CorruptArtifact(f"{path} holds no ledgers of this version of mcomp; sweep again") from error
+            raise StoreError(f"{path} holds no ledgers of this version of mcomp; sweep again") from error
+
+    def read(self, path: Path) -> str:
+        """Return what was sealed in a file, as JSON. Raises CorruptArtifact if its bytes changed."""
+        try:
+            return json.dumps(unsealed(self.disk.read(path)))
+        except ValueError as error:
+            raise CorruptArtifact(f"{path} is broken: {error}; sweep again") from error
 
     def write(self, name: str, text: str) -> None:
         """Write one of the sweep's files, whole or not at all."""

@@ -53,14 +53,15 @@ class SweepRun:
     def execute(self) -> SweepRecord:
         """Run every job; one that fails does not stop the others. The record is kept whatever happens."""
         self.folder.write_json(PLAN, self.sweep.content(self.imports))
-        self.keep("running")
-        try:
-            self.answer(work := Work(self.sweep, self.store))
-            self.start_waves(work)
-        except BaseException as error:
-            self.keep("failed" if isinstance(error, Exception) else "interrupted")
-            raise
-        return self.keep("done")
+        with self.folder.under_way():
+            self.keep("running")
+            try:
+                self.answer(work := Work(self.sweep, self.store))
+                self.start_waves(work)
+            except BaseException as error:
+                self.keep("failed" if isinstance(error, Exception) else "interrupted")
+                raise
+            return self.keep("done")
 
     def answer(self, work: Work) -> None:
         """Answer the jobs that have nothing to do."""
