@@ -26,8 +26,9 @@ from mcomp.require import judge
 from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Reporter
 from mcomp.store.artifact import Artifact
-from mcomp.store.layout import FILES, REPORT
+from mcomp.store.layout import FILES, MODEL, REPORT
 from mcomp.store.ledger import Figures, Ledger, Requirement, Row, Served
+from mcomp.store.preflight import require_room
 from mcomp.store.runs import Run
 from mcomp.store.store import Store
 from mcomp.task import TaskConfig
@@ -153,6 +154,7 @@ class Scheduler:
         self.run.event("step started", step=step.label, key=step.key)
         about = {"step": step.label, "type": step.config.type, "environment": {**machine(), **makers()}}
         try:
+            require_room(self.store, step.label, self.input_bytes(step), step.config)
             artifact = self.executor.execute(step, about)
         except Exception as error:
             self.rows.append(failed_row(step, error))
@@ -164,6 +166,12 @@ class Scheduler:
             raise
         self.run.event("step ended", step=step.label, key=step.key)
         return artifact
+
+    def input_bytes(self, step: Step) -> int:
+        """Return the size of the model a step starts from, 0 if it is not known before the step runs."""
+        artifact = self.store.find(step.source) if isinstance(step.source, str) else None
+        files = artifact.manifest.files if artifact else {}
+        return sum(entry.size for name, entry in files.items() if name.startswith(f"{MODEL}/"))
 
     def row(self, step: Step, artifact: Artifact, status: Literal["hit", "computed"]) -> Row:
         """Return what the report says about a step whose result is in the store."""

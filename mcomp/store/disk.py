@@ -116,6 +116,11 @@ class Disk:
         with explained("read", folder):
             return dict(walk(folder, ""))
 
+    def free_bytes(self, folder: Path) -> int:
+        """Return the room that is left on the disk of a folder, which need not be there yet."""
+        with explained("read", folder):
+            return room(folder)
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
@@ -157,16 +162,23 @@ def explained(doing: str, path: Path, needed_bytes: int = 0) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in FULL:
+            figures = f"{needed_bytes:,} bytes needed, {room_in_words(path)} free"
             raise StoreFull(
-                f"cannot {doing} {path}: the disk is full ({needed_bytes:,} bytes needed, {free_bytes(path)} "
-                "free); make room and run again: what was published before is intact"
+                f"cannot {doing} {path}: the disk is full ({figures}); make room and run again: what was "
+                "published before is intact"
             ) from error
         advice = ADVICE.get(error.errno or 0, "choose another store with --store")
         raise StoreError(f"cannot {doing} {path}: {error.strerror or error}; {advice}") from error
 
 
-def free_bytes(path: Path) -> str:
-    """Return the room left on the disk of a path, as text."""
+def room(path: Path) -> int:
+    """Return the bytes left on the disk of a path. Raises OSError."""
+    path = path.absolute()
+    return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
+
+
+def room_in_words(path: Path) -> str:
+    """Return the bytes left on the disk of a path, as text."""
     with suppress(OSError):
-        return f"{shutil.disk_usage(next(each for each in path.absolute().parents if each.exists())).free:,}"
+        return f"{room(path):,}"
     return "an unknown number"

@@ -281,6 +281,19 @@ def test_a_full_disk_at_any_moment_is_said_and_the_next_run_finishes(plan: MakeP
         assert files_below_names(execute(planned, Store(root))) == whole, position
 
 
+def test_a_step_without_room_for_its_result_is_not_started_and_the_others_are_kept(
+    plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.disk, "free_bytes", lambda folder: 10)
+    reporter = Quiet()
+    with pytest.raises(StoreFull, match=r"toy/more was not started: it needs about [\d,]+ for the result"):
+        execute(plan(), store, reporter)
+    assert statuses(last_ledger(store)) == ["fit computed", "more failed"]
+    assert unfinished(store.root) == []
+    monkeypatch.undo()
+    assert statuses(execute(plan(), store).ledger)[:2] == ["fit hit", "more computed"]
+
+
 def files_below_names(outcome: Outcome) -> dict[str, bytes]:
     """Return the exported files of a run."""
     return {name: path.read_bytes() for name, path in outcome.files.items()}
