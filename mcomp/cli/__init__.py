@@ -58,8 +58,11 @@ for command in (
     diff,
     schema,
     init,
+    verify,
     doctor,
-    completion, clean, verify):
+    completion,
+    clean,
+):
     cli.add_command(command)
 
 
