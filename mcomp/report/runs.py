@@ -41,7 +41,10 @@ class RunLine(Config):
 def run_line(run: Run) -> RunLine:
     """Return a run in short."""
     ledger = read_ledger(run)
-    return RunLine(run=run.id) if ledger is None else in_short(run.id, ledger)
+    line = RunLine(run=run.id) if ledger is None else in_short(run.id, ledger)
+    # While it runs, its ledger says what would be true if nothing came after the last step.
+    running = line.status in (NO_LEDGER, "interrupted") and run.is_under_way
+    return line.model_copy(update={"status": "running"}) if running else line
 
 
 def in_short(run: str, ledger: Ledger) -> RunLine:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mcomp.store.store import Store
 from tests.mcomp.cli.conftest import Command, Runs
 
 
@@ -73,3 +74,13 @@ def test_a_terminal_of_40_columns_shows_the_run_and_how_it_ended(
     out = mcomp("runs", "--store", runs.store).out
     assert max(map(len, out.splitlines())) <= 40
     assert "failed" in out
+
+
+def test_a_run_that_is_under_way_is_said_to_be_running(mcomp: Command, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    run = store.new_run("toy")
+    with run.under_way([]):
+        (line,) = json.loads(mcomp("runs", "--store", store.root, "--json").out)
+    assert (line["run"], line["status"]) == (run.id, "running")
+    (line,) = json.loads(mcomp("runs", "--store", store.root, "--json").out)
+    assert line["status"] == "no ledger"
