@@ -35,12 +35,13 @@ class PlannedStep:
 
 def planned_steps(plan: Plan, store: Store) -> list[PlannedStep]:
     """Return the steps of a plan as the store knows them."""
-    history = History.read(store)
+    found = {step.key for step in plan.steps if store.find(step.key, step.key_json) is not None}
+    history = History.read(store) if len(found) < len(plan.steps) else History(store, {})
     numbers = {step.key: number for number, step in enumerate(plan.steps, start=1)}
     names = {key: f"step {number}" for key, number in numbers.items()}
     lines = []
     for step in plan.steps:
-        stored = store.find(step.key, step.key_json) is not None
+        stored = step.key in found
         reasons = [] if stored else history.reasons(step.label, step.key, step.key_json, names)
         cost = (store.measurement(step.key, "cost") or {}).get("seconds") if stored else None
         lines.append(
