@@ -71,7 +71,7 @@ def removals(store: Store, rules: Rules, known: Sequence[Record], now: datetime)
             *(each for key in held_keys(store) for each in of_key(store, key, key in needed, rules, now)),
             *left_behind(store),
             *set_aside(store, rules, now),
-            *free_leases(store),
+            *free_leases(store, needed),
         ]
         return [each for each in found if not is_held(store.root / "leases", each.lease)]
 
@@ -139,9 +139,9 @@ def set_aside(store: Store, rules: Rules, now: datetime) -> Iterator[Removal]:
                 yield Removal("set aside", (path,), reason, size(store.disk, path))
 
 
-def free_leases(store: Store) -> Iterator[Removal]:
+def free_leases(store: Store, needed: frozenset[str]) -> Iterator[Removal]:
     """Yield the files of leases on what is not there; what goes takes its lease with it."""
-    held = {*held_keys(store), *store.runs(), *store.sweeps()}
+    held = {*needed, *held_keys(store), *store.runs(), *store.sweeps()}
     for name in sorted({path.stem for path in store.root.glob("leases/*")} - held):
         paths = tuple(store.root / "leases" / f"{name}.{suffix}" for suffix in ("json", "lock"))
         yield Removal("lease", paths, "there is nothing of that name", sum(map(file_size, paths)), name)

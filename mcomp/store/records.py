@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 from mcomp.store.disk import Disk
@@ -19,10 +18,15 @@ ID = re.compile(rb"[0-9]{8}-[0-9]{6}-[A-Za-z0-9_-]+-[0-9a-f]{4}")
 
 @dataclass(frozen=True)
 class Record:
-    """A run, or a sweep with the runs of its jobs."""
+    """A run, or a sweep with the runs of its jobs, as it was at one moment.
+
+    `keys` are those of all results that it, or one of its jobs, refers to: every key that stands anywhere in
+    its files, so that it does not matter which version of mcomp wrote them, nor how far the run came.
+    """
 
     id: str
     folder: Path
+    keys: frozenset[str]
     disk: Disk = field(repr=False)
     jobs: tuple[Record, ...] = ()
 
@@ -37,31 +41,23 @@ class Record:
         alive = Run(self.id, self.folder, self.disk).is_under_way
         return alive or any(job.is_under_way for job in self.jobs)
 
-    @cached_property
-    def keys(self) -> frozenset[str]:
-        """The keys of all results that it, or one of its jobs, refers to.
-
-        Every key that stands anywhere in its files counts: so it does not matter which version of mcomp
-        wrote them, nor how far the run came.
-        """
-        own = {match.decode() for text in texts(self.disk, self.folder) for match in KEY.findall(text)}
-        return frozenset(own).union(*(job.keys for job in self.jobs))
-
 
 def records(store: Store, known: Iterable[Record] = ()) -> list[Record]:
     """Return the sweeps, and the runs that belong to none, newest first; without those that are `known`."""
     seen = {each.id for record in known for each in (record, *record.jobs)}
-    runs = {
-        each: Record(each, store.root / "runs" / each, store.disk)
-        for each in store.runs()
-        if each not in seen
-    }
+    runs = {}
+    for run in store.runs():
+        if run not in seen:
+            folder = store.root / "runs" / run
+            runs[run] = Record(run, folder, found(KEY, store.disk, folder), store.disk)
     sweeps = []
     for sweep in store.sweeps():
         if sweep not in seen:
             folder = store.root / "sweeps" / sweep
-            jobs = [runs.pop(each) for each in sorted(ids_in(store.disk, folder)) if each in runs]
-            sweeps.append(Record(sweep, folder, store.disk, tuple(jobs)))
+            ids = sorted(found(ID, store.disk, folder) & runs.keys())
+            jobs = tuple(runs.pop(each) for each in ids)
+            keys = found(KEY, store.disk, folder) | keys_of(jobs)
+            sweeps.append(Record(sweep, folder, keys, store.disk, jobs))
     return sorted([*sweeps, *runs.values()], key=lambda record: (record.began, record.id), reverse=True)
 
 
@@ -70,13 +66,9 @@ def keys_of(records: Iterable[Record]) -> frozenset[str]:
     return frozenset[str]().union(*(record.keys for record in records))
 
 
-def ids_in(disk: Disk, folder: Path) -> set[str]:
-    """Return the ids of runs that stand in the files of a sweep."""
-    return {match.decode() for text in texts(disk, folder) for match in ID.findall(text)}
-
-
-def texts(disk: Disk, folder: Path) -> Iterator[bytes]:
-    """Yield the JSON files of a record."""
-    for name in sorted(disk.files_below(folder)):
-        if name.endswith((".json", ".jsonl")):
-            yield disk.read(folder / name)
+def found(pattern: re.Pattern[bytes], disk: Disk, folder: Path) -> frozenset[str]:
+    """Return all that matches a pattern in the JSON files of a record."""
+    names = [name for name in disk.files_below(folder) if name.endswith((".json", ".jsonl"))]
+    return frozenset(
+        match.decode() for name in sorted(names) for match in pattern.findall(disk.read(folder / name))
+    )
