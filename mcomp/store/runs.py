@@ -83,15 +83,15 @@ class Run:
             raise StoreError(f"run {self.id} has no ledger: it ended before its first step did")
         try:
             plain = unsealed(self.disk.read(path))
+            if plain.get("run") != self.id:
+                raise ValueError("it is that of another run")
         except ValueError as error:
             raise CorruptArtifact(f"{path} is broken: {error}; run the recipe again") from error
         try:
             # By JSON: its keys are text, also those that are batch sizes.
             return Ledger.model_validate_json(json.dumps(plain))
         except ValueError as error:
-            raise StoreError(
-                f"{path} is not a ledger of this version of mcomp; run the recipe again"
-            ) from error
+            raise StoreError(f"{path} is of another version of mcomp; run the recipe again") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write one of the run's files, whole or not at all; when this returns, it is kept."""

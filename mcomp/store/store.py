@@ -203,8 +203,7 @@ class Store:
         with suppress(FileExistsError):
             self.disk.mkdir(path.parent)
         self.disk.sync_folder(path.parent.parent)
-        data = canonical({"value": value, "sha256": fingerprint(value)})
-        self.disk.put(path, data, self.root / "work" / temporary_name(key))
+        self.disk.put(path, encoded_figure(path, value), self.root / "work" / temporary_name(key))
 
     def new_run(self, recipe_name: str) -> Run:
         """Begin the record of a run."""
@@ -311,12 +310,18 @@ class Store:
             )
 
 
+def encoded_figure(path: Path, value: dict[str, Any]) -> bytes:
+    """Return the bytes of a figure that is kept at a path; which one of which result is in its digest."""
+    digest = fingerprint({"key": path.parent.name, "name": path.stem, "value": value})
+    return canonical({"value": value, "sha256": digest})
+
+
 def read_figure(disk: Disk, path: Path) -> dict[str, Any]:
     """Return a figure that was kept. Raises CorruptArtifact if it is not as it was written."""
     data = disk.read(path)
     try:
         value: dict[str, Any] = json.loads(data)["value"]
-        is_whole = canonical({"value": value, "sha256": fingerprint(value)}) == data
+        is_whole = encoded_figure(path, value) == data
     except (ValueError, KeyError, TypeError, RecursionError):
         is_whole = False
     if not is_whole:

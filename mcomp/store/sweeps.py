@@ -77,7 +77,8 @@ class SweepFolder:
 
     def write_answered(self, ledgers: Mapping[int, Ledger]) -> None:
         """Keep the ledgers of the jobs that have no run."""
-        self.write(ANSWERED, sealed(json.loads(LEDGERS.dump_json(dict(ledgers)))).decode())
+        plain = {"sweep": self.id, "ledgers": json.loads(LEDGERS.dump_json(dict(ledgers)))}
+        self.write(ANSWERED, sealed(plain).decode())
 
     def read_record(self) -> SweepRecord:
         """Return the record without ledgers.
@@ -88,7 +89,7 @@ class SweepFolder:
         if not path.exists():
             raise StoreError(f"sweep {self.id} has no record: it ended before it began")
         try:
-            return SweepRecord.model_validate_json(self.read(path))
+            return SweepRecord.model_validate_json(json.dumps(self.read(path)))
         except ValidationError as error:
             raise StoreError(f"{path} is not a record of this version of mcomp; sweep again") from error
 
@@ -98,16 +99,19 @@ class SweepFolder:
         if not path.exists():
             return {}
         try:
-            return LEDGERS.validate_json(self.read(path))
+            return LEDGERS.validate_json(json.dumps(self.read(path).get("ledgers")))
         except ValidationError as error:
             raise StoreError(f"{path} holds no ledgers of this version of mcomp; sweep again") from error
 
-    def read(self, path: Path) -> str:
-        """Return what was sealed in a file, as JSON. Raises CorruptArtifact if its bytes changed."""
+    def read(self, path: Path) -> dict[str, Any]:
+        """Return what was sealed in a file of this sweep. Raises CorruptArtifact if its bytes changed."""
         try:
-            return json.dumps(unsealed(self.disk.read(path)))
+            plain = unsealed(self.disk.read(path))
+            if plain.get("sweep") != self.id:
+                raise ValueError("it is that of another sweep")
         except ValueError as error:
             raise CorruptArtifact(f"{path} is broken: {error}; sweep again") from error
+        return plain
 
     def write(self, name: str, text: str) -> None:
         """Write one of the sweep's files, whole or not at all."""

@@ -49,8 +49,8 @@ def is_whole(artifact: Artifact, name: str) -> bool:
     return held == {file: name.encode() + data for file, data in FILES.items()} and artifact.about == ABOUT
 
 
-def ledger(status: str) -> Ledger:
-    plain = {"mcomp": "0", "run": "r", "recipe": "tiny", "started": "now", "status": status, "rows": ()}
+def ledger(status: str, run: str = "") -> Ledger:
+    plain = {"mcomp": "0", "run": run, "recipe": "tiny", "started": "now", "status": status, "rows": ()}
     return Ledger.model_validate({**plain, "metric": "accuracy", "direction": "higher", "machine": {}})
 
 
@@ -59,6 +59,8 @@ RUN, SWEEP = "20260101-000000-tiny-0000", "20260102-000000-tiny-0001"
 
 def furnish(root: Path) -> Store:
     """Make a store with some of everything: results a and b, a figure, two states, a run and a sweep."""
+    import torch
+
     from mcomp.stage import Checkpoint
     from mcomp.store.checkpoints import StepCheckpoints
 
@@ -68,11 +70,11 @@ def furnish(root: Path) -> Store:
     store.put_measurement(key("a"), "cost", {"seconds": 1.5})
     states = StepCheckpoints(store, key("c"), dict, print)
     for number in (1, 2):
-        states.save("train", Checkpoint({}, {"number": number}))
+        states.save("train", Checkpoint({"weight": torch.full((64,), float(number))}, {"number": number}))
     run = Run(RUN, root / "runs" / RUN, store.disk)
     run.folder.mkdir()
     run.event("run started", keys=[key("a"), key("c")])
-    run.write_ledger(ledger("done"))
+    run.write_ledger(ledger("done", RUN))
     sweep = SweepFolder(SWEEP, root / "sweeps" / SWEEP, store.disk)
     sweep.folder.mkdir()
     sweep.write_record(

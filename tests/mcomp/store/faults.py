@@ -51,9 +51,15 @@ def killed(disk: FaultyDisk, name: str, path: Path, rest: tuple[Any, ...]) -> No
 
 
 def torn(disk: FaultyDisk, name: str, path: Path, rest: tuple[Any, ...]) -> None:
-    """A write that stops in the middle; an effect that is whole is followed by the kill."""
-    half = (rest[0][: len(rest[0]) // 2],) if name in ("write", "append") else rest
-    getattr(Disk, name)(disk, path, *half)
+    """A write or a removal that stops in the middle; an effect that is whole is followed by the kill."""
+    if name in ("write", "append"):
+        getattr(Disk, name)(disk, path, rest[0][: len(rest[0]) // 2])
+    elif name == "remove" and path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        for each in files[: -(-len(files) // 2)]:
+            each.unlink()
+    else:
+        getattr(Disk, name)(disk, path, *rest)
     killed(disk, name, path, rest)
 
 

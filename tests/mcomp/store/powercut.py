@@ -2,7 +2,8 @@
 
 The model: a file's bytes are safe after `sync_file`, a name in a folder (made, renamed or removed) after
 `sync_folder` of that folder; anything else may or may not have happened, in any combination. A rename happens
-whole or not at all, as on every journaling file system. Names in work/ mean nothing after it: they are safe.
+whole or not at all, as on every journaling file system; a folder is removed file by file. Names in work/ mean
+nothing after it: they are safe, unless they took one away from somewhere else.
 """
 
 from __future__ import annotations
@@ -106,11 +107,15 @@ class Machine:
         assert isinstance(node, Folder)
         return node
 
-    def change(self, path: Path, node: Node | None, source: tuple[Folder, str] | None = None) -> None:
-        place = path.parent.relative_to(self.top).parts
-        is_scratch = place[1:2] == ("work",) and len(place) <= 3
-        self.changes.append(Change(self.parent(path), path.name, node, source, is_scratch))
+    def change(self, path: Path, node: Node | None, source: Path | None = None) -> None:
+        is_safe = self.is_scratch(path.parent) and (source is None or self.is_scratch(source.parent))
+        start = None if source is None else (self.parent(source), source.name)
+        self.changes.append(Change(self.parent(path), path.name, node, start, is_safe))
         self.changes[-1].apply_to(lambda folder: folder.names)
+
+    def is_scratch(self, folder: Path) -> bool:
+        place = folder.relative_to(self.top).parts
+        return place[1:2] == ("work",) and len(place) <= 3
 
     def has_unsafe_names(self, path: Path) -> bool:
         return any(change.folder is self.folder(path) and not change.is_safe for change in self.changes)
@@ -143,11 +148,13 @@ class Machine:
         self.change(path, Folder())
 
     def move(self, source: Path, target: Path) -> None:
-        start = self.parent(source)
-        self.change(target, start.names[source.name], (start, source.name))
+        self.change(target, self.parent(source).names[source.name], source)
 
     def remove(self, path: Path) -> None:
-        if path.name in self.parent(path).names:
+        node = self.parent(path).names.get(path.name)
+        for name in list(node.names) if isinstance(node, Folder) else ():
+            self.remove(path / name)
+        if node is not None:
             self.change(path, None)
 
     def after_cut(self) -> Iterator[dict[str, bytes | None]]:

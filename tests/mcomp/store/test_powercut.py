@@ -37,7 +37,7 @@ def record(top: Path) -> Trace:
         disk.done(f"measured {seconds}")
     run = store.new_run("tiny")
     for status in ("failed", "done"):
-        run.write_ledger(ledger(status))
+        run.write_ledger(ledger(status, run.id))
         disk.done(f"ledger {status}")
     publish(store, disk, "b")
     disk.done("b published")
