@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,8 +26,14 @@ def machine() -> dict[str, str]:
         "instructions": " ".join(name for name in INSTRUCTION_SETS if name in flags),
         "os": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+        **versions(),
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries; they cannot change while this process lives."""
+    return {name: version(name) for name in ("torch", "onnx", "onnxruntime")}
 
 
 def machine_id() -> str:

@@ -62,7 +62,7 @@ def own_parameters(loaded: LoadedRecipe) -> dict[str, Swept]:
         path = ("sweep", "parameters", key)
         texts = [f"{key}={written(value)}" for value in values]
         found[key] = Swept(
-            Problem(loaded.where(path), dotted(path), ""),
+            loaded.composed.places.problem(path, "", at_key=True),
             {
                 text: Problem(loaded.where((*path, index)), dotted((*path, index)), "")
                 for index, text in enumerate(texts)

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcomp.errors import RecipeError
-from mcomp.recipe.overrides import MAX_JOBS, listed, product, split_launch_options
+from mcomp.recipe.overrides import MAX_JOBS, listed, parse, product, split_launch_options, written
+
+# What a recipe may hold as text and an override too: no NUL, no half of a surrogate pair, no reference.
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="$"), max_size=8)
 
 
 def expand(overrides: list[str]) -> list[tuple[str, ...]]:
@@ -55,3 +62,27 @@ def test_the_choice_of_launcher_is_no_part_of_the_recipe() -> None:
     options = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert split_launch_options(("seed=1,2", *options)) == (options, ("seed=1,2",))
     assert split_launch_options(("hydra.launcher._target_=x",)) == ((), ("hydra.launcher._target_=x",))
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+NAMES = st.from_regex(r"[a-d][a-z0-9_]{0,3}", fullmatch=True)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_a_value_of_a_recipe_is_read_back_from_an_override(value: object) -> None:
+    (override,) = parse([f"key={written(value)}"])
+    assert not override.is_sweep_override()
+    assert json.dumps(override.value()) == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("l2", "l2"), ("true", "'true'"), ("1e3", "'1e3'"), ("a,b", "'a,b'"), ("it's \\", r"'it\'s \\'")],
+)
+def test_only_texts_that_could_be_read_otherwise_are_quoted(value: str, text: str) -> None:
+    assert written(value) == text

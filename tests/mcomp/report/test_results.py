@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from mcomp.report.results import results_csv, results_json
+from tests.mcomp.report import ledgers
+
+
+def lines() -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(results_csv(ledgers.sweep()))))
+
+
+def test_a_job_is_a_line_with_its_overrides_its_figures_and_its_error() -> None:
+    first, second, failed = lines()
+    assert (first["job"], first["stages.prune.target.macs"], first["status"]) == ("0", "0.4", "done")
+    assert (float(first["test"]), float(second["speedup.1"])) == (0.984, 9.4)
+    assert (first["size_bytes"], first["parameters"], first["on_front"]) == ("512000", "566000", "True")
+    assert failed["status"] == "failed"
+    assert "cannot shrink" in failed["error"]
+
+
+def test_what_is_not_known_is_an_empty_cell() -> None:
+    failed = lines()[2]
+    assert (failed["test"], failed["latency_ms.1"], failed["exit_code"]) == ("", "", "")
+    assert failed["validation"] == "0.9917"
+
+
+def test_json_says_the_same_as_csv() -> None:
+    sweep = ledgers.sweep()
+    told = json.loads(results_json(sweep))
+    assert told["sweep"] == sweep.sweep
+    for job, line in zip(told["jobs"], lines(), strict=True):
+        assert job["overrides"] == {"stages.prune.target.macs": line["stages.prune.target.macs"]}
+        assert str(job["figures"].get("size_bytes", "")) == line["size_bytes"]
+
+
+def test_a_value_with_commas_and_quotes_is_one_cell() -> None:
+    ledger = ledgers.main_job(overrides=("++pipeline=[fit,export]", "description='a \"b\"'"))
+    (line,) = csv.DictReader(io.StringIO(results_csv(ledgers.sweep_of(ledger))))
+    assert (line["pipeline"], line["description"]) == ("[fit,export]", "'a \"b\"'")
