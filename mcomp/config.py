@@ -58,3 +58,13 @@ class PluginConfig(Config):
 def no_effect(**kwargs: Any) -> Any:
     """Return a `Field` that does not change the result, so that it is left out of the step's key."""
     return Field(json_schema_extra={"affects_result": False}, **kwargs)
+
+
+def shortens_to(limit: int, **kwargs: Any) -> Any:
+    """Return a `Field` for an amount of work: at most `limit` in shortened runs (`run --quick`, `check`)."""
+    return Field(json_schema_extra={"shortens_to": limit}, **kwargs)
+
+
+def module_patterns(**kwargs: Any) -> Any:
+    """Return a `Field` whose texts are patterns over the paths of modules, so that `check` can match them."""
+    return Field(json_schema_extra={"patterns": "modules"}, **kwargs)

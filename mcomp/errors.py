@@ -77,12 +77,15 @@ class PluginError(McompError):
 
 
 class StageError(McompError):
-    """A stage could not do its work; `step` and `module` say where, once they are known."""
+    """A stage could not do its work; `step` and `module` say where, once they are known.
+
+    `about`: the value in the stage's configuration that is to blame, if it is one (a pattern, a reference).
+    """
 
     exit_code = 5
 
-    def __init__(self, what: str, *, module: str = "", step: str = "") -> None:
-        self.what, self.module, self.step = what, module, step
+    def __init__(self, what: str, *, module: str = "", step: str = "", about: object = None) -> None:
+        self.what, self.module, self.step, self.about = what, module, step, about
         super().__init__(": ".join(part for part in (step, module, what) if part))
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from mcomp.data.contract import Data, DataConfig
+from mcomp.data.shortened import load_data
 from mcomp.errors import CheckpointError, CorruptArtifact, McompError, Problem, StageError, StoreFull
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
@@ -52,7 +53,7 @@ class Executor:
             scratch.mkdir()
             content.mkdir()
             context = self.context(step, scratch)
-            source = self.source(step)
+            source = self.model(step.source)
             result = step.config.run(source, context)
             require_effect(result, source)
             write_content(content, result, measure(result, source, context), context.data.facts)
@@ -74,7 +75,8 @@ class Executor:
             folder=scratch,
             example=data.split("calibration").batch(torch.arange(2)).inputs,
             reporter=self.reporter,
-            models={ref: self.model(key) for ref, key in step.models.items()},
+            models={ref: self.model(source) for ref, source in step.models.items()},
+            rehearsal=data_config.shortened is not None,
             checkpoints=StepCheckpoints(
                 self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
             ),
@@ -84,18 +86,19 @@ class Executor:
         """Return the splits, loaded once for all steps that use them."""
         key = fingerprint(recipe.data.model_dump(mode="json"))
         if key not in self.data:
-            self.data[key] = cast(DataConfig, recipe.data).load()
+            self.data[key] = load_data(cast(DataConfig, recipe.data))
         return self.data[key]
 
-    def source(self, step: Step) -> Model:
-        """Return the model a step starts from."""
-        return original(step.source) if isinstance(step.source, Origin) else self.model(step.source)
-
-    def model(self, key: str) -> Model:
-        """Return the model of a step from the store, also if it was just made: what is kept goes on."""
-        artifact = self.store.find(key)
+    def model(self, source: str | Origin) -> Model:
+        """Return a model: that of a step from the store, also if it was just made, because what is kept goes
+        on.
+        """
+        if isinstance(source, Origin):
+            return original(source)
+        artifact = self.store.find(source)
         if artifact is None:
-            raise CorruptArtifact(f"the result {key[:12]} that this step rests on is gone; it is made again")
+            what = f"the result {source[:12]} that this step rests on is gone; it is made again"
+            raise CorruptArtifact(what)
         return load_model(artifact.verified(MODEL))
 
     def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> dict[str, Served]:
@@ -135,7 +138,7 @@ def blamed_on(step: Step) -> Iterator[None]:
     try:
         yield
     except StageError as error:
-        raise StageError(error.what, module=error.module, step=step.label) from error
+        raise StageError(error.what, module=error.module, step=step.label, about=error.about) from error
     except McompError:
         raise
     except Exception as error:

@@ -18,6 +18,7 @@ from mcomp.fingerprint import effective, file_digest, fingerprint, makers, sourc
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, refs, with_nested
 from mcomp.recipe.nested import overridden_at
+from mcomp.recipe.partial import require_stage
 from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
@@ -29,13 +30,14 @@ KEY_FORMAT = 1
 class Origin:
     """A model that no step made: a fresh architecture, or one filled from a file.
 
-    `key_json` is what its numbers depend on.
+    `key_json` is what its numbers depend on; `recipe` is the name of the one that describes it.
     """
 
     key_json: Mapping[str, Any]
     spec: ModelConfig
     seed: int
     checkpoint: Path | None
+    recipe: str
     where: str
 
 
@@ -43,18 +45,23 @@ class Origin:
 class Step:
     """One stage applied to one model.
 
-    `source` is the origin or the key of the step that made the input. `models` gives the key of each model
-    that the stage's configuration refers to (its teachers).
+    `source` is the origin or the key of the step that made the input. `models` gives the same for each model
+    that the stage's configuration refers to (its teachers). `path` is where the stage stands in its recipe.
     """
 
     key: str
     key_json: Mapping[str, Any]
     stage: str
     config: StageConfig
-    recipe: Recipe
+    loaded: LoadedRecipe
+    path: KeyPath
     source: str | Origin
-    models: Mapping[RecipeRef, str]
-    where: str
+    models: Mapping[RecipeRef, str | Origin]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the stage stands in."""
+        return self.loaded.recipe
 
     @property
     def label(self) -> str:
@@ -63,9 +70,7 @@ class Step:
 
     def needs(self) -> Iterator[str]:
         """Yield the keys of the steps whose models this one uses."""
-        if isinstance(self.source, str):
-            yield self.source
-        yield from self.models.values()
+        yield from (source for source in (self.source, *self.models.values()) if isinstance(source, str))
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,19 @@ class Plan:
     def step(self, key: str) -> Step:
         """Return the step with this key."""
         return next(step for step in self.steps if step.key == key)
+
+    def onward(self, stage: str) -> list[Step]:
+        """Return the steps from a stage of the pipeline on, and all that rest on them.
+
+        Raises RecipeError if the pipeline has no such stage.
+        """
+        require_stage(self.loaded, stage, "--from")
+        names = list(self.pipeline)
+        keys = {self.pipeline[name] for name in names[names.index(stage) :]}
+        for step in self.steps:
+            if not keys.isdisjoint(step.needs()):
+                keys.add(step.key)
+        return [step for step in self.steps if step.key in keys]
 
     def exports(self) -> list[tuple[str, Step]]:
         """Return the recipe's own exports in order: the name of the stage and its step."""
@@ -164,7 +182,7 @@ class Planner:
             "sources": sources(type(spec)),
             "weights": file_digest(file) if file else recipe.seed,
         }
-        origin = Origin(made_of, spec, recipe.seed, file, loaded.where(path))
+        origin = Origin(made_of, spec, recipe.seed, file, recipe.name, loaded.where(path))
         return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)
 
     def origin(self, tail: Tail) -> Origin:
@@ -203,10 +221,8 @@ class Planner:
         models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
         key_json = step_key(recipe, config, tail.key_json, models)
         key = fingerprint(key_json)
-        where = loaded.where(("stages", name))
-        self.steps.setdefault(
-            key, Step(key, key_json, shown_as or name, config, recipe, tail.source, models, where)
-        )
+        step = Step(key, key_json, shown_as or name, config, loaded, ("stages", name), tail.source, models)
+        self.steps.setdefault(key, step)
         # An export leaves the model as it was: what follows it continues from its input.
         return key, (tail if config.exports is not None else Tail(key, form))
 

@@ -22,6 +22,7 @@ from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
 from mcomp.plan import Plan, Step
 from mcomp.recipe.resolved import resolved_text
+from mcomp.recipe.shorten import is_shortened
 from mcomp.require import judge
 from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Reporter
@@ -219,7 +220,12 @@ class Scheduler:
         return artifact
 
     def judged(self) -> tuple[Requirement, ...]:
-        """Return the bounds of `require` with their figures, once all exports are measured."""
+        """Return the bounds of `require` with their figures, once all exports are measured.
+
+        What was made from a part of the data is not judged.
+        """
+        if is_shortened(self.plan.recipe):
+            return ()
         complete = self.served.keys() == dict(self.plan.exports()).keys()
         return judge(self.plan.recipe.require, self.served) if complete else ()
 
@@ -246,6 +252,7 @@ class Scheduler:
             direction=task.direction,
             machine=machine(),
             overrides=self.plan.loaded.composed.overrides,
+            quick=is_shortened(self.plan.recipe),
             rows=tuple(self.rows),
             baseline=self.baseline,
             require=self.judged(),

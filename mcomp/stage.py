@@ -106,7 +106,8 @@ class Context:
     """What a stage may use beside its own fields and its input; there is nothing global.
 
     `folder` is scratch space on the store's disk, gone when the step ends. `example` holds the inputs of two
-    samples of the calibration split, by name.
+    samples of the calibration split, by name. In a `rehearsal` (a run on shortened data) the weights have
+    learnt next to nothing: a bound on how good they are says nothing then and is not applied.
     """
 
     step: str
@@ -119,6 +120,7 @@ class Context:
     example: Mapping[str, Tensor]
     reporter: Reporter
     models: Mapping[RecipeRef, Model]
+    rehearsal: bool = False
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
     def unit(self, label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:

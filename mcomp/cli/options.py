@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from mcomp.cli.complete import DEFAULT_STORE, complete_recipes
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mcomp.plan import Plan
+    from mcomp.recipe.build import LoadedRecipe
     from mcomp.store.runs import Run
     from mcomp.store.store import Store
 
@@ -26,6 +29,10 @@ import_option = click.option(
     metavar="MODULE",
     help="Import a module of yours that registers models, data or stages.",
 )
+quick_option = click.option(
+    "--quick", is_flag=True, help="A first look: 1 % of the data, one epoch. Its results are kept apart."
+)
+until_option = click.option("--until", metavar="STAGE", help="Stop after this stage of the pipeline.")
 store_option = click.option(
     "--store",
     type=click.Path(path_type=Path),
@@ -71,6 +78,21 @@ def chosen_run(store: Store, run_id: str | None) -> Run:
         near = did_you_mean(run_id, runs) or f"the last one is {runs[0]}"
         raise RecipeError(f"{store.root} has no run {run_id}; {near}")
     return store.run(run_id or runs[0])
+
+
+def planned(recipe: Path, overrides: tuple[str, ...], quick: bool = False, until: str | None = None) -> Plan:
+    """Return the plan of a recipe: of a part of its pipeline, or of a first look on a part of the data."""
+    from mcomp.plan import make_plan
+    from mcomp.recipe.build import load_recipe
+    from mcomp.recipe.partial import up_to
+    from mcomp.recipe.shorten import quick as shortened
+
+    def load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
+        loaded = load_recipe(path, overrides)
+        return shortened(loaded) if quick else loaded
+
+    loaded = load(recipe, overrides)
+    return make_plan(loaded if until is None else up_to(loaded, until), load)
 
 
 def import_modules(names: tuple[str, ...]) -> None:

@@ -12,8 +12,11 @@ from mcomp.cli.options import (
     import_option,
     opened_store,
     overrides_argument,
+    planned,
+    quick_option,
     recipe_argument,
     store_option,
+    until_option,
 )
 
 
@@ -24,6 +27,8 @@ from mcomp.cli.options import (
 @click.option("--json", "as_json", is_flag=True, help="With -m: print jobs, steps and waves as JSON.")
 @import_option
 @store_option
+@until_option
+@quick_option
 def plan(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -31,6 +36,8 @@ def plan(
     as_json: bool,
     imports: tuple[str, ...],
     store: Path,
+    until: str | None,
+    quick: bool,
 ) -> None:
     """Show the steps of RECIPE in order, which of them the store already has, and why not the others.
 
@@ -43,17 +50,17 @@ def plan(
       mcomp plan recipes/resnet_int8.yaml stages.prune.target.macs=0.4
       mcomp plan -m recipes/resnet_int8.yaml seed=0,1,2
     """
-    from mcomp.plan import make_plan
-    from mcomp.recipe.build import load_recipe
     from mcomp.report.plan import plan_table
 
     import_modules(imports)
     if multirun:
+        if until or quick:
+            raise click.UsageError("--until and --quick are for a single run: leave out -m")
         from mcomp.cli.sweep import plan_sweep
 
         plan_sweep(recipe, overrides, store, as_json)
         return
     if as_json:
         raise click.UsageError("--json shows a sweep: add -m")
-    made = make_plan(load_recipe(recipe, overrides))
+    made = planned(recipe, overrides, quick, until)
     console().print(plan_table(made, opened_store(store)))

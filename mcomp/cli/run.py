@@ -12,8 +12,11 @@ from mcomp.cli.options import (
     import_option,
     opened_store,
     overrides_argument,
+    planned,
+    quick_option,
     recipe_argument,
     store_option,
+    until_option,
 )
 from mcomp.cli.report import show_ledger
 
@@ -27,6 +30,14 @@ from mcomp.cli.report import show_ledger
 @click.option(
     "--fresh", is_flag=True, help="Compute again what the store has; the old results are set aside."
 )
+@click.option(
+    "--from",
+    "start",
+    metavar="STAGE",
+    help="Compute this stage again, and what follows; keep what is before.",
+)
+@until_option
+@quick_option
 def run(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -34,6 +45,9 @@ def run(
     imports: tuple[str, ...],
     store: Path,
     fresh: bool,
+    start: str | None,
+    until: str | None,
+    quick: bool,
 ) -> int:
     """Run RECIPE. What the store already has is not computed again.
 
@@ -41,19 +55,25 @@ def run(
     Examples
       mcomp run recipes/resnet_int8.yaml
       mcomp run recipes/resnet_int8.yaml 'pipeline=[distill,qat,export]'
+      mcomp run recipes/resnet_int8.yaml --quick
+      mcomp run recipes/resnet_int8.yaml --until prune
+      mcomp run recipes/resnet_int8.yaml --from qat
       mcomp run -m recipes/resnet_int8.yaml seed=0,1,2
     """
     import_modules(imports)
     if multirun:
+        if start or until or quick:
+            raise click.UsageError("--from, --until and --quick are for a single run: leave out -m")
         from mcomp.cli.sweep import run_sweep
 
         return run_sweep(recipe, overrides, imports, store, fresh)
     from mcomp.console import ConsoleReporter
-    from mcomp.plan import make_plan
-    from mcomp.recipe.build import load_recipe
     from mcomp.scheduler import Scheduler, set_aside
 
-    made, kept = make_plan(load_recipe(recipe, overrides)), opened_store(store)
+    made, kept = planned(recipe, overrides, quick, until), opened_store(store)
+    if start is not None:
+        for step in made.onward(start):
+            kept.set_aside(step.key)
     if fresh:
         set_aside(made, kept)
     if made.recipe.sweep is not None:

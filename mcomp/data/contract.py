@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from mcomp.config import PluginConfig
+from mcomp.config import Config, PluginConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,10 +71,22 @@ class Data(Protocol):
     def split(self, name: SplitName) -> Split: ...
 
 
+class Shortened(Config):
+    """Only a part of each split: `share` of it, but at least `batches` training batches. What is made from it
+    is not judged.
+    """
+
+    share: Annotated[float, Field(ge=0, lt=1, description="share of the samples of each split")] = 0.01
+    batches: Annotated[int, Field(ge=1, description="at least so many batches of each split")] = 1
+
+
 class DataConfig(PluginConfig):
     """Base of the data providers. This part is read by `plan` and must not import torch."""
 
     batch_size: Annotated[int, Field(ge=1, description="samples in a training batch")] = 64
+    shortened: Annotated[
+        Shortened | None, Field(description="try the recipe on a part of the data; nothing is judged")
+    ] = None
 
     def facts(self) -> DataFacts:
         """Return what is known without loading anything.

@@ -23,5 +23,5 @@ def select_modules(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...
     for pattern in patterns:
         if not any(fnmatchcase(path, pattern) for path in paths):
             what = f"no module matches '{pattern}'"
-            raise StageError("; ".join(filter(None, (what, did_you_mean(pattern, paths)))))
+            raise StageError("; ".join(filter(None, (what, did_you_mean(pattern, paths)))), about=pattern)
     return tuple(path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns))

@@ -23,6 +23,7 @@ from mcomp.recipe.nearest import did_you_mean, one_of
 from mcomp.recipe.nested import nested_problems
 from mcomp.recipe.places import KeyPath, in_order
 from mcomp.recipe.schema import VERSION, Recipe, RecipeRef
+from mcomp.recipe.walk import walk
 from mcomp.task import TaskConfig
 
 DEFAULT_TASK = {"type": "classification"}
@@ -189,14 +190,4 @@ class Parts:
 
 def refs(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, RecipeRef]]:
     """Yield every reference to another recipe in a validated value, with its path."""
-    if isinstance(value, RecipeRef):
-        yield path, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from refs(getattr(value, name, None), (*path, name))
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from refs(item, (*path, name))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from refs(item, (*path, index))
+    yield from ((where, part) for where, part in walk(value, path) if isinstance(part, RecipeRef))

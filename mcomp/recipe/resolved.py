@@ -11,6 +11,7 @@ from mcomp.recipe.build import LoadedRecipe, refs
 from mcomp.recipe.dump import as_yaml
 from mcomp.recipe.places import KeyPath, holds
 from mcomp.recipe.schema import Recipe
+from mcomp.recipe.shorten import is_shortened
 from mcomp.report.text import clean
 
 
@@ -22,7 +23,7 @@ def resolved_text(loaded: LoadedRecipe, run: str, started: str) -> str:
     imports = "".join(f" --import {module}" for module in own_modules(loaded.recipe))
     header = [
         f"The recipe of the run {run} ({started}) as it was resolved.",
-        f"To repeat it: mcomp run{imports} recipe.yaml",
+        f"To repeat it: mcomp run{imports}{' --quick' if is_shortened(loaded.recipe) else ''} recipe.yaml",
         f"From {loaded.path.absolute()}",
         *(f"with {override}" for override in loaded.composed.overrides),
     ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from mcomp.config import Config, PluginConfig
+from mcomp.config import Config, PluginConfig, shortens_to
 
 VERSION = 1
 """The version of the language that this release reads."""
@@ -48,7 +48,7 @@ class Measure(Config):
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="samples in a call")
     ] = (1, 16)
-    rounds: Annotated[int, Field(ge=3, description="turns per file and batch size")] = 30
+    rounds: Annotated[int, shortens_to(3, ge=3, description="turns per file and batch size")] = 30
 
 
 class Bound(Config):

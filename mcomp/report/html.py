@@ -15,7 +15,7 @@ from mcomp.report.plots.classes import per_class
 from mcomp.report.plots.front import front
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
-from mcomp.report.summary import batch_sizes, better_by, files, final, layers_in_int8, verdict
+from mcomp.report.summary import QUICK, batch_sizes, better_by, files, final, layers_in_int8, verdict
 from mcomp.store.ledger import Census, Ledger
 from mcomp.store.sweeps import SweepRecord
 
@@ -26,6 +26,7 @@ def render(ledger: Ledger) -> str:
     return page(
         "run.html",
         title=ledger.recipe,
+        quick=QUICK,
         about=ledger,
         ledger=ledger,
         served=served,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from mcomp.report.text import NONE, count, metric, milliseconds, ratio, size
 from mcomp.store.ledger import Ledger, Requirement, Row, Served
 
+QUICK = "a first look on a part of the data: these figures are no results, and nothing is judged"
+
 FIGURES: dict[str, Callable[[float | None], str]] = {
     "accuracy": metric,
     "accuracy_drop": metric,

@@ -13,7 +13,17 @@ from rich.text import Text
 
 from mcomp.report import text
 from mcomp.report.jobs import Job, jobs, metric_name, timed_sizes
-from mcomp.report.summary import File, Verdict, batch_sizes, better_by, files, final, layers_in_int8, verdict
+from mcomp.report.summary import (
+    QUICK,
+    File,
+    Verdict,
+    batch_sizes,
+    better_by,
+    files,
+    final,
+    layers_in_int8,
+    verdict,
+)
 from mcomp.report.text import clean
 from mcomp.store.ledger import Ledger, Row, Served
 from mcomp.store.sweeps import JobRecord
@@ -104,6 +114,8 @@ def headline(ledger: Ledger) -> Text:
     """Return name, status, run and the overrides."""
     line = Text.assemble((clean(ledger.recipe), "bold"), "  ", (ledger.status, STATUS[ledger.status]))
     line.append(f"  {clean(ledger.run)}", style="dim")
+    if ledger.quick:
+        line.append(f"\n  {QUICK}", style="yellow")
     for override in ledger.overrides:
         line.append(f"\n  {clean(override)}", style="dim")
     return line

@@ -99,7 +99,10 @@ class Requirement(Config):
 
 
 class Ledger(Config):
-    """One run. `rows` are in the order in which the steps ran, those of nested recipes first."""
+    """One run. `rows` are in the order in which the steps ran, those of nested recipes first.
+
+    `quick`: it was made from a part of the data, and its figures are no results.
+    """
 
     mcomp: str
     run: str
@@ -110,6 +113,7 @@ class Ledger(Config):
     direction: Literal["higher", "lower"]
     machine: dict[str, str]
     overrides: tuple[str, ...] = ()
+    quick: bool = False
     rows: tuple[Row, ...]
     baseline: Served | None = None
     require: tuple[Requirement, ...] = ()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.config import Config, no_effect
+from mcomp.config import Config, no_effect, shortens_to
 
 
 class SGD(Config):
@@ -73,7 +73,7 @@ class Checkpointing(Config):
 class Training(Config):
     """How a stage trains."""
 
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, shortens_to(1, ge=1)]
     optimizer: Annotated[SGD | AdamW, Field(discriminator="type")] = SGD()
     schedule: Annotated[Constant | Cosine | OneCycle | Step, Field(discriminator="type")] = Cosine()
     clip_norm: Annotated[float | None, Field(gt=0, description="largest norm of the whole gradient")] = None

@@ -132,7 +132,7 @@ def test_data_is_loaded_once_for_all_steps_that_use_it(
 
 
 def origin(checkpoint: Path | None = None, seed: int = 0) -> Origin:
-    return Origin("0" * 64, ToyNet(), seed, checkpoint, "toy.yaml:3:8")
+    return Origin("0" * 64, ToyNet(), seed, checkpoint, "toy", "toy.yaml:3:8")
 
 
 def weights(model: Model) -> torch.Tensor:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from mcomp.config import module_patterns
 from mcomp.errors import StageError
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
@@ -50,7 +51,7 @@ class PruneChannels(StageConfig):
     round_to: Annotated[int, Field(ge=1, description="keep a multiple of this many channels")] = 8
     min_channels: Annotated[int, Field(ge=1, description="never keep fewer channels than this")] = 8
     skip: Annotated[
-        tuple[str, ...], Field(description="patterns of layers that keep all their output channels")
+        tuple[str, ...], module_patterns(description="patterns of layers that keep all their output channels")
     ] = ()
     recover: Annotated[
         DistilledTraining | None, Field(description="training after the cut, also with teachers")

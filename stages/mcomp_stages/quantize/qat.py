@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.config import Config
+from mcomp.config import Config, module_patterns
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
 
@@ -60,7 +60,8 @@ class QuantizeQat(StageConfig):
         float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")
     ] = 0.75
     keep_float: Annotated[
-        tuple[str, ...], Field(description="patterns of layers, or of what holds them, that stay in float")
+        tuple[str, ...],
+        module_patterns(description="patterns of layers, or of what holds them, that stay in float"),
     ] = ()
     training: DistilledTraining
 

@@ -81,5 +81,6 @@ def require_shape(teacher: torch.Size, student: torch.Size, reference: RecipeRef
     if teacher != student:
         raise StageError(
             f"the teacher {reference.recipe} gives {tuple(teacher[1:])} for a sample, the student "
-            f"{tuple(student[1:])}; they must have the same classes"
+            f"{tuple(student[1:])}; they must have the same classes",
+            about=reference,
         )

@@ -42,7 +42,8 @@ def matches(module: nn.Module, pattern: str, sites: Placement) -> list[str]:
         if any(layer == path or layer.startswith(f"{path}.") for path in selected)
     ]
     if not layers:
-        raise StageError(f"keep_float: '{pattern}' matches {selected[0]}, which has nothing to quantize")
+        what = f"keep_float: '{pattern}' matches {selected[0]}, which has nothing to quantize"
+        raise StageError(what, about=pattern)
     return layers
 
 
