@@ -31,7 +31,7 @@ def commands(recipe: Path, store: Path) -> dict[str, list[str]]:
         NOTHING: ["-c", "pass"],
         "mcomp --help": [*mcomp, "--help"],
         "mcomp stages": [*mcomp, "stages"],
-        "mcomp check": [*mcomp, "check", str(recipe)],
+        "mcomp check --quick": [*mcomp, "check", "--quick", str(recipe)],
         "mcomp plan": [*mcomp, "plan", str(recipe), "--store", str(store)],
         "mcomp run, all cached": [*mcomp, "run", str(recipe), "--store", str(store)],
     }

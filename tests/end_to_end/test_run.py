@@ -113,12 +113,12 @@ def test_another_order_computes_only_what_is_new(workplace: Path) -> None:
 
 def test_a_field_that_only_has_a_default_is_overridden_without_a_plus(finished: Finished) -> None:
     for override in ("stages.qat.observer=moving_average", "compute.threads=1", "stages.prune.nearest=true"):
-        done = mcomp("check", "tiny.yaml", override, cwd=finished.folder)
+        done = mcomp("check", "--quick", "tiny.yaml", override, cwd=finished.folder)
         assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_check_says_what_is_unused(finished: Finished) -> None:
-    done = mcomp("check", "tiny.yaml", "pipeline=[distill,export]", cwd=finished.folder)
+    done = mcomp("check", "--quick", "tiny.yaml", "pipeline=[distill,export]", cwd=finished.folder)
     assert done.returncode == 0
     assert "tiny.yaml: no mistakes; 4 steps" in done.stdout
     assert "unused stage: prune\n  unused stage: qat\n" in done.stdout

@@ -110,7 +110,7 @@ def main() -> None:
     os.environ["MCOMP_SECRET"] = "hunter2"
     (root / "good.yaml").write_text(GOOD)
     for arguments in (
-        ["check", str(root / "good.yaml")],
+        ["check", "--quick", str(root / "good.yaml")],
         ["plan", "-m", str(root / "good.yaml"), "seed=1,2"],
     ):
         with contextlib.redirect_stdout(io.StringIO()):

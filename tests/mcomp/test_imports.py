@@ -31,7 +31,7 @@ def test_what_the_package_offers_is_imported_when_it_is_used(tmp_path: Path) -> 
         ("--version",),
         ("stages",),
         ("stages", "prune.channels"),
-        ("check", "tiny.yaml"),
+        ("check", "--quick", "tiny.yaml"),
         ("plan", "tiny.yaml"),
         ("plan", "tiny.yaml", "stages.prune.target.macs=0.4"),
         ("report",),
