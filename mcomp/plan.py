@@ -23,7 +23,15 @@ from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
 
+Load = Callable[[Path, Sequence[str]], LoadedRecipe]
+Digest = Callable[[DataConfig], str]
+
 KEY_FORMAT = 1
+
+
+def content_digest(data: DataConfig) -> str:
+    """Return what the samples of a data set depend on beside its configuration."""
+    return data.digest()
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,8 @@ class Chain:
 class Planner:
     """Collects the steps of a recipe and of every recipe it refers to; each of those is resolved once."""
 
-    load: Callable[[Path, Sequence[str]], LoadedRecipe] = load_recipe
+    load: Load = load_recipe
+    digest: Digest = content_digest
     steps: dict[str, Step] = field(default_factory=dict)
     nested: dict[tuple[Path, tuple[str, ...]], tuple[LoadedRecipe, Chain]] = field(default_factory=dict)
     open: list[Path] = field(default_factory=list)
@@ -219,7 +228,8 @@ class Planner:
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
         form = next_form(loaded, name, tail.form)
         models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
-        key_json = step_key(recipe, config, tail.key_json, models)
+        content = self.digest(cast(DataConfig, recipe.data))
+        key_json = step_key(recipe, config, tail.key_json, models, content)
         key = fingerprint(key_json)
         step = Step(key, key_json, shown_as or name, config, loaded, ("stages", name), tail.source, models)
         self.steps.setdefault(key, step)
@@ -227,14 +237,12 @@ class Planner:
         return key, (tail if config.exports is not None else Tail(key, form))
 
 
-def make_plan(
-    loaded: LoadedRecipe, load: Callable[[Path, Sequence[str]], LoadedRecipe] = load_recipe
-) -> Plan:
-    """Return the plan of a recipe; `load` reads those that it refers to.
+def make_plan(loaded: LoadedRecipe, load: Load = load_recipe, digest: Digest = content_digest) -> Plan:
+    """Return the plan of a recipe; `load` reads those that it refers to, `digest` the data.
 
     Raises RecipeError for parts that do not fit each other.
     """
-    planner = Planner(load)
+    planner = Planner(load, digest)
     try:
         chain = planner.chain(loaded)
     except RecipeError as error:
@@ -311,7 +319,11 @@ def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]
 
 
 def step_key(
-    recipe: Recipe, config: StageConfig, source: str | Mapping[str, Any], models: Mapping[RecipeRef, str]
+    recipe: Recipe,
+    config: StageConfig,
+    source: str | Mapping[str, Any],
+    models: Mapping[RecipeRef, str],
+    content: str,
 ) -> dict[str, Any]:
     """Return everything that the bytes of a step's result depend on, as JSON."""
     data = cast(DataConfig, recipe.data)
@@ -319,7 +331,7 @@ def step_key(
         "format": KEY_FORMAT,
         "stage": {"version": type(config).version, **with_keys(effective(config), models)},
         "source": source,
-        "data": {"version": type(data).version, "content": data.digest(), **effective(data)},
+        "data": {"version": type(data).version, "content": content, **effective(data)},
         "task": {"version": type(recipe.task).version, **effective(recipe.task)},
         "seed": recipe.seed,
         "compute": recipe.compute.model_dump(mode="json", exclude_defaults=True),

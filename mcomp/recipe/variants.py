@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import OmegaConf
 
+from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.recipe.build import LoadedRecipe, build
 from mcomp.recipe.compose import (
@@ -87,10 +88,11 @@ class Variants:
 
 @dataclass
 class Recipes:
-    """Recipes by path and overrides, each read and validated once."""
+    """Recipes by path and overrides, each read and validated once, and the digests of their data."""
 
     variants: dict[Path, Variants] = field(default_factory=dict)
     known: dict[tuple[Path, tuple[str, ...]], LoadedRecipe | RecipeError] = field(default_factory=dict)
+    digests: list[tuple[DataConfig, str]] = field(default_factory=list)
 
     def load(self, path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
         """Return what `mcomp.recipe.build.load_recipe` returns. Raises RecipeError and PluginError."""
@@ -105,4 +107,12 @@ class Recipes:
         found = self.known[key]
         if isinstance(found, RecipeError):
             raise found
+        return found
+
+    def digest(self, data: DataConfig) -> str:
+        """Return the digest of a data set; files are looked at once for all recipes that use it alike."""
+        found = next((digest for known, digest in self.digests if known == data), None)
+        if found is None:
+            found = data.digest()
+            self.digests.append((data, found))
         return found

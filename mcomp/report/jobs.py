@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mcomp.config import Config
 from mcomp.report.summary import batch_sizes, final
@@ -22,9 +23,27 @@ class Job(Config):
     on_front: bool
 
 
+@dataclass(frozen=True)
+class Point:
+    """A job on the plane of metric (turned so that higher is better) and latency (None: not timed)."""
+
+    metric: float
+    latency_ms: float | None
+
+    def beats(self, other: Point) -> bool:
+        """Return whether this is nowhere worse than `other`, and better in metric or in latency."""
+        slower = 0.0
+        if self.latency_ms is not None and other.latency_ms is not None:
+            slower = self.latency_ms - other.latency_ms
+        worse = other.metric - self.metric
+        return worse <= 0 and slower <= 0 and (worse < 0 or slower < 0)
+
+
 def jobs(records: Sequence[JobRecord]) -> tuple[Job, ...]:
     """Return the jobs in the order of the sweep, those on the Pareto front of metric and latency marked."""
-    files = [final(record.ledger) if record.ledger else None for record in records]
+    batch_size = min(timed_sizes(records), default=0)
+    points = [point(record, batch_size) for record in records]
+    known = set(filter(None, points))
     return tuple(
         Job(
             number=record.number,
@@ -32,13 +51,21 @@ def jobs(records: Sequence[JobRecord]) -> tuple[Job, ...]:
             overrides=record.overrides,
             status=record.status,
             error=record.error,
-            served=served,
-            on_front=served is not None
-            and record.ledger is not None
-            and not any(dominates(other, served, record.ledger) for other in files),
+            served=final(record.ledger) if record.ledger else None,
+            on_front=here is not None and not any(other.beats(here) for other in known),
         )
-        for record, served in zip(records, files, strict=True)
+        for record, here in zip(records, points, strict=True)
     )
+
+
+def point(record: JobRecord, batch_size: int) -> Point | None:
+    """Return where a job lies; None if it left no file."""
+    served = final(record.ledger) if record.ledger else None
+    if record.ledger is None or served is None:
+        return None
+    latency = served.latency.get(batch_size)
+    sign = 1 if record.ledger.direction == "higher" else -1
+    return Point(sign * served.test, latency.median_ms if latency else None)
 
 
 def ledgers(records: Sequence[JobRecord]) -> list[Ledger]:
@@ -54,15 +81,3 @@ def metric_name(records: Sequence[JobRecord]) -> str:
 def timed_sizes(records: Sequence[JobRecord]) -> list[int]:
     """Return the batch sizes at which any job was timed, in order."""
     return sorted({size for ledger in ledgers(records) for size in batch_sizes(ledger)})
-
-
-def dominates(other: Served | None, served: Served, ledger: Ledger) -> bool:
-    """Return whether `other` is nowhere worse than `served`, and better in metric or in latency."""
-    if other is None:
-        return False
-    sign = 1 if ledger.direction == "higher" else -1
-    batch_size = min(batch_sizes(ledger), default=0)
-    times = [each.latency[batch_size].median_ms for each in (other, served) if batch_size in each.latency]
-    slower = times[0] - times[1] if len(times) == 2 else 0.0
-    worse = sign * (served.test - other.test)
-    return worse <= 0 and slower <= 0 and (worse < 0 or slower < 0)

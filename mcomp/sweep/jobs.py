@@ -39,7 +39,7 @@ class Sweep:
         problems: list[Problem] = []
         for job in listing.jobs:
             try:
-                plans.append(make_plan(recipes.load(recipe, job), recipes.load))
+                plans.append(make_plan(recipes.load(recipe, job), recipes.load, recipes.digest))
             except RecipeError as error:
                 problems += error.problems
         if problems:
