@@ -78,7 +78,7 @@ def command_line_page() -> str:
         parts += [f"## mcomp {name}", help_of(command, f"mcomp {name}")]
     codes = (
         "0 done, 1 a bug of mcomp, 2 usage or recipe, 3 `require` not met, 4 plugin, 5 stage, 6 store,\n"
-        "130 and 143 interrupted. A sweep exits with the code of its first failure."
+        "130 and 143 interrupted, 137 a job was killed. A sweep exits with the code of its first failure."
     )
     return page("Command line", *parts, "## Exit codes", codes)
 
