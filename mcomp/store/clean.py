@@ -27,6 +27,8 @@ from mcomp.store.store import Store
 Kind = Literal["run", "sweep", "result", "checkpoints", "figures", "lease", "left behind", "set aside"]
 
 KEY = re.compile(r"[0-9a-f]{64}")
+# A record without keys is that of a run which has only just made its folder, or was killed then.
+TIME_TO_BEGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def reason_to_go(number: int, record: Record, rules: Rules, now: datetime) -> st
     if record.is_under_way or (rules.keep_runs is not None and number < rules.keep_runs):
         return ""
     age = now - record.began
+    if not record.keys and age < TIME_TO_BEGIN:
+        return ""
     if rules.older_than is not None:
         return f"{age.days} days old" if age > rules.older_than else ""
     return f"not of the {rules.keep_runs} newest" if rules.keep_runs is not None else ""
@@ -108,7 +112,7 @@ def of_key(store: Store, key: str, is_needed: bool, rules: Rules, now: datetime)
     }
     paths = tuple(path for path in kinds if os.path.lexists(path))
     total = sum(size(store.disk, path) for path in paths)
-    if is_old(paths[0], rules, now) and total >= rules.larger_than:
+    if paths and is_old(paths[0], rules, now) and total >= rules.larger_than:
         step = step_of(store.disk, result)
         yield Removal(kinds[paths[0]], paths, "no kept run refers to it", total, key, step)
 
@@ -159,14 +163,23 @@ def held_keys(store: Store) -> list[str]:
 
 def is_old(path: Path, rules: Rules, now: datetime) -> bool:
     """Return whether nothing was written into a folder for as long as the rules ask."""
-    age = timedelta(seconds=now.timestamp() - path.lstat().st_mtime)
-    return rules.older_than is None or age > rules.older_than
+    if rules.older_than is None:
+        return True
+    return (
+        os.path.lexists(path) and now.timestamp() - path.lstat().st_mtime > rules.older_than.total_seconds()
+    )
 
 
 def size(disk: Disk, path: Path) -> int:
-    """Return the bytes of a file or of all files in a folder."""
-    is_folder = path.is_dir() and not path.is_symlink()
-    return sum(each or 0 for each in disk.files_below(path).values()) if is_folder else file_size(path)
+    """Return the bytes of a file or of all files in a folder, 0 for what is taken away at this moment."""
+    if path.is_symlink() or not path.is_dir():
+        return file_size(path)
+    try:
+        return sum(each or 0 for each in disk.files_below(path).values())
+    except StoreError:
+        if path.exists():
+            raise
+        return 0
 
 
 def file_size(path: Path) -> int:
@@ -184,7 +197,7 @@ def remove(store: Store, removal: Removal, known: Sequence[Record]) -> str:
     with free as is_free:
         if not is_free:
             return "somebody works on it"
-        # A record without keys was that of a run which had not begun to look for results.
+        # Those that had no keys are read again: they may have begun to look for results.
         if removal.lease in keys_of(records(store, [record for record in known if record.keys])):
             return "a run that began meanwhile needs it"
         for path in removal.paths:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mcomp.errors import StoreError
 from mcomp.store.disk import Disk
 from mcomp.store.runs import Run
 from mcomp.store.store import Store
@@ -45,30 +46,32 @@ class Record:
 def records(store: Store, known: Iterable[Record] = ()) -> list[Record]:
     """Return the sweeps, and the runs that belong to none, newest first; without those that are `known`."""
     seen = {each.id for record in known for each in (record, *record.jobs)}
-    runs = {}
-    for run in store.runs():
-        if run not in seen:
-            folder = store.root / "runs" / run
-            runs[run] = Record(run, folder, found(KEY, store.disk, folder), store.disk)
-    sweeps = []
-    for sweep in store.sweeps():
-        if sweep not in seen:
-            folder = store.root / "sweeps" / sweep
-            ids = sorted(found(ID, store.disk, folder) & runs.keys())
-            jobs = tuple(runs.pop(each) for each in ids)
-            keys = found(KEY, store.disk, folder) | keys_of(jobs)
-            sweeps.append(Record(sweep, folder, keys, store.disk, jobs))
-    return sorted([*sweeps, *runs.values()], key=lambda record: (record.began, record.id), reverse=True)
+    runs = {each: record(store, "runs", each) for each in store.runs() if each not in seen}
+    alone = {each: run for each, run in runs.items() if run is not None}
+    sweeps = [record(store, "sweeps", each, alone) for each in store.sweeps() if each not in seen]
+    everything = [*(sweep for sweep in sweeps if sweep is not None), *alone.values()]
+    return sorted(everything, key=lambda record: (record.began, record.id), reverse=True)
+
+
+def record(store: Store, kind: str, name: str, alone: dict[str, Record] | None = None) -> Record | None:
+    """Return a record, None if it is taken away at this moment; its jobs are taken out of `alone`."""
+    folder, disk, alone = store.root / kind / name, store.disk, alone or {}
+    try:
+        names = [each for each in sorted(disk.files_below(folder)) if each.endswith((".json", ".jsonl"))]
+        text = b"\n".join(disk.read(folder / each) for each in names)
+    except StoreError:
+        if folder.exists():
+            raise
+        return None
+    jobs = tuple(alone.pop(each) for each in sorted(set(matches(ID, text)) & alone.keys()))
+    return Record(name, folder, frozenset(matches(KEY, text)) | keys_of(jobs), disk, jobs)
+
+
+def matches(pattern: re.Pattern[bytes], text: bytes) -> list[str]:
+    """Return all that matches a pattern."""
+    return [each.decode() for each in pattern.findall(text)]
 
 
 def keys_of(records: Iterable[Record]) -> frozenset[str]:
     """Return the keys of all results that some records refer to."""
     return frozenset[str]().union(*(record.keys for record in records))
-
-
-def found(pattern: re.Pattern[bytes], disk: Disk, folder: Path) -> frozenset[str]:
-    """Return all that matches a pattern in the JSON files of a record."""
-    names = [name for name in disk.files_below(folder) if name.endswith((".json", ".jsonl"))]
-    return frozenset(
-        match.decode() for name in sorted(names) for match in pattern.findall(disk.read(folder / name))
-    )

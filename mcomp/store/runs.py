@@ -40,8 +40,8 @@ class Run:
     @contextmanager
     def under_way(self, keys: Sequence[str]) -> Iterator[None]:
         """Say, while the block runs, that this run needs the results of `keys`: nobody cleans them away."""
-        self.event("run started", keys=list(keys))
         with hold_if_free(self.disk, self.leases, self.id):
+            self.event("run started", keys=list(keys))
             yield
 
     @property

@@ -16,6 +16,7 @@ Nothing here is global: a store may be opened any number of times, in any proces
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,7 +73,11 @@ class Store:
                 return None
         try:
             manifest = inspect(self.disk, folder, key, key_json)
-        except CorruptArtifact as error:
+        except StoreError as error:
+            if not os.path.lexists(folder):
+                return None  # it was cleaned away at this moment
+            if not isinstance(error, CorruptArtifact):
+                raise
             self.quarantine(key, str(error))
             return None
         return Artifact(key, folder, manifest, self.disk, partial(self.quarantine, key), self.checked)

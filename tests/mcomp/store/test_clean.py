@@ -317,6 +317,14 @@ def test_a_run_under_way_stays_with_all_it_needs_also_before_its_first_step_ende
     assert not is_there(store, "d")
 
 
+def test_a_run_that_has_only_just_made_its_folder_stays(store: Store) -> None:
+    run = store.new_run("tiny")
+    for hours, stays in ((-1, True), (0.9, True), (1.1, False)):
+        now = datetime.now(UTC) + timedelta(hours=hours)
+        going = removals(store, ALL, records(store), now)
+        assert (run.id not in {each.lease for each in going}) is stays
+
+
 def test_a_sweep_under_way_stays_with_what_its_plan_needs(store: Store) -> None:
     sweep = store.sweep(SWEEP)
     with sweep.under_way():

@@ -238,13 +238,9 @@ def deleting(self: Store, key: str, to: str) -> Path:
     return self.root
 
 
-def only_ledgers(pattern: Any, disk: Disk, folder: Path) -> frozenset[str]:
-    path = folder / "ledger.json"
-    return (
-        frozenset(each.decode() for each in pattern.findall(path.read_bytes()))
-        if path.exists()
-        else frozenset()
-    )
+def only_ledgers(pattern: Any, text: bytes) -> list[str]:
+    lines = [line for line in text.splitlines() if b"run started" not in line]
+    return [each.decode() for each in pattern.findall(b"\n".join(lines))]
 
 
 def nothing_said(self: Run, keys: object) -> Any:
@@ -329,7 +325,7 @@ MUTANTS: dict[str, Mutant | Left] = {
         Run, "under_way", nothing_said, partial(with_furnished, cleaned_while_a_run_goes_on)
     ),
     "clean believes ledgers only": Mutant(
-        records, "found", only_ledgers, partial(with_furnished, cleaned_after_a_run_was_interrupted)
+        records, "matches", only_ledgers, partial(with_furnished, cleaned_after_a_run_was_interrupted)
     ),
     "verify does not ask for the lease": Mutant(
         verify, "hold_if_free", always_free, partial(with_furnished, verified_while_leased)

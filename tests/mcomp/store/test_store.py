@@ -63,6 +63,17 @@ def test_a_bad_result_in_the_way_of_a_publisher_is_quarantined(store: Store, pro
     assert (store.root / "quarantine" / f"{key('a')}-1" / "report.json").read_bytes() == b"cut"
 
 
+def test_a_result_that_goes_while_it_is_looked_at_is_no_result(store: Store, problems: list[str]) -> None:
+    class Removing(Disk):
+        def files_below(self, folder: Path) -> dict[str, int | None]:
+            super().remove(folder)
+            return super().files_below(folder)
+
+    publish(store, "a")
+    assert Store(store.root, Removing(), problems.append).find(key("a")) is None
+    assert problems == []
+
+
 def test_a_key_that_is_not_the_fingerprint_of_its_json_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the fingerprint"):
         store.publish(key("a"), key_json("b"), tmp_path, {})
