@@ -15,7 +15,7 @@ from tests.mcomp.store.example import is_whole, publish
 from tests.mcomp.store.faults import FAULTS, FaultyDisk, Killed
 from tests.mcomp.store.protocols import PROTOCOLS, copied, in_memory, make_template, tried, wrong
 
-MIN_CASES = 900
+NUM_CASES = 1125
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_there_are_as_many_cases_as_the_documentation_says(template: Path, scrat
         counts[protocol] = num_effects(template, scratch / protocol, protocol) * len(FAULTS)
     print(f"{sum(counts.values())} cases: {counts}")
     assert min(counts.values()) >= len(FAULTS)
-    assert sum(counts.values()) >= MIN_CASES
+    assert sum(counts.values()) == NUM_CASES
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -346,7 +346,3 @@ def test_what_is_left_out_is_caught(name: str, template: Template, monkeypatch: 
         assert mutant.look(template) == []
         monkeypatch.setattr(mutant.owner, mutant.name, mutant.instead)
     assert mutant.look(template), "not caught"
-
-
-def test_there_are_as_many_as_the_documentation_says() -> None:
-    assert len(MUTANTS) == 25

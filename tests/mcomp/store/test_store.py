@@ -79,6 +79,13 @@ def test_a_key_that_is_not_the_fingerprint_of_its_json_is_refused(store: Store, 
         store.publish(key("a"), key_json("b"), tmp_path, {})
 
 
+def test_a_result_that_depends_on_other_things_is_no_hit(store: Store, problems: list[str]) -> None:
+    """As if two of them had the same digest."""
+    publish(store, "a")
+    assert store.find(key("a"), key_json("b")) is None
+    assert "depends on other things" in problems[0]
+
+
 @pytest.mark.parametrize("name", ["../../outside", "a" * 63, "A" * 64, ""])
 def test_a_key_is_never_a_path(store: Store, name: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
