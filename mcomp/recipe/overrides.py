@@ -19,7 +19,7 @@ from mcomp.recipe.load import MAX_DEPTH, RESERVED, UNUSABLE
 from mcomp.recipe.places import COMMAND_LINE, Assignment
 
 MAX_JOBS = 10_000
-WORD = re.compile(r"[A-Za-z_][\w.-]*")
+WORD = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)  # what Hydra reads without quotes
 NO_WORDS = ("true", "false", "null", "nan", "inf")
 MAX_TEXT = 8 * 1024
 MAX_SHOWN = 200

@@ -82,7 +82,14 @@ def test_a_value_of_a_recipe_is_read_back_from_an_override(value: object) -> Non
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("l2", "l2"), ("true", "'true'"), ("1e3", "'1e3'"), ("a,b", "'a,b'"), ("it's \\", r"'it\'s \\'")],
+    [
+        ("l2", "l2"),
+        ("true", "'true'"),
+        ("1e3", "'1e3'"),
+        ("a,b", "'a,b'"),
+        ("it's \\", r"'it\'s \\'"),
+        ("A²", "'A²'"),
+    ],
 )
 def test_only_texts_that_could_be_read_otherwise_are_quoted(value: str, text: str) -> None:
     assert written(value) == text
