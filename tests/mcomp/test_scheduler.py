@@ -15,6 +15,7 @@ from mcomp.recipe.build import load_recipe
 from mcomp.scheduler import Outcome, Scheduler, is_answered, set_aside
 from mcomp.store.ledger import Ledger
 from mcomp.store.store import Store
+from mcomp.store.verify import examined, items
 from tests.mcomp.store.faults import FaultyDisk
 from tests.mcomp.toys import RECIPE, ToyExport
 from tests.mcomp.voices import Quiet
@@ -278,7 +279,9 @@ def test_a_full_disk_at_any_moment_is_said_and_the_next_run_finishes(plan: MakeP
         with pytest.raises(StoreFull, match="disk is full"):
             execute(planned, Store(root, FaultyDisk("full", position)))
         assert unfinished(root) == [], position
-        assert files_below_names(execute(planned, Store(root))) == whole, position
+        earlier = Store(root)
+        assert {examined(earlier, item, move=False).state for item in items(earlier)} <= {"ok"}, position
+        assert files_below_names(execute(planned, earlier)) == whole, position
 
 
 def test_a_step_without_room_for_its_result_is_not_started_and_the_others_are_kept(
