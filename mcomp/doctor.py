@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from mcomp import plugins
 from mcomp.errors import StoreError
-from mcomp.measure.machine import processor, usable_cores
+from mcomp.measure.machine import BYTE_PRODUCTS, INSTRUCTION_SETS, processor, usable_cores
 from mcomp.store.store import Store
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "hydra-core", "omegaconf", "pydantic")
@@ -26,7 +26,6 @@ RUNTIMES = (*RUNTIME_BUILDS[1:], "openvino", "executorch")
 # Compiled for one version of torch each; mcomp needs none of them.
 COMPANIONS = ("torchvision", "torchaudio", "executorch", "torchao")
 
-FAST_INTEGERS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 MOUNTS = Path("/proc/mounts")
 NETWORK_DISKS = ("nfs", "cifs", "smb", "9p", "ceph", "lustre", "glusterfs", "beegfs", "afs", "fuse.")
 LITTLE_ROOM_BYTES = 2 * 10**9
@@ -63,7 +62,7 @@ def versions() -> dict[str, str]:
 def hardware() -> dict[str, str]:
     """Return the processor, its cores, and the instructions that decide how fast integers are."""
     name, flags = processor()
-    fast = " ".join(each for each in FAST_INTEGERS if each in flags)
+    fast = " ".join(each for each in INSTRUCTION_SETS if each in BYTE_PRODUCTS & flags)
     return {"processor": name, "cores": str(usable_cores()), "fast integers": fast or "none known"}
 
 
@@ -145,12 +144,15 @@ def place(found: Distribution) -> str:
 
 
 def instruction_findings(flags: frozenset[str]) -> Iterator[Finding]:
-    """Yield that integers are not fast here, where the system says what the processor can do."""
-    if flags and not flags & set(FAST_INTEGERS):
+    """Yield that integers are neither fast nor safe here, where the system says what the processor can do."""
+    if flags and not flags & BYTE_PRODUCTS:
         what = (
-            "the processor multiplies no bytes (no VNNI, AMX or dot products): INT8 saves size here, not time"
+            "the processor adds products of bytes in 16 bits (no VNNI, AMX or dot products): 8-bit weights "
+            "gain size here and little time, and overflow in ONNX Runtime without session.x64quantprecision=1"
         )
-        yield Finding("trap", what, "measure on the machine that will serve the model")
+        yield Finding(
+            "trap", what, "use weights of 7 bits, and measure on the machine that will serve the model"
+        )
 
 
 def store_findings(root: Path) -> Iterator[Finding]:

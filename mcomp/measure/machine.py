@@ -12,6 +12,8 @@ from mcomp.fingerprint import fingerprint
 
 # What decides how fast the integer kernels are: VNNI multiplies and adds bytes in one instruction.
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+# Those of them that add products of bytes in 32 bits.
+BYTE_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 CPUINFO = Path("/proc/cpuinfo")
 # What a latency depends on. The rest of `machine` is for the reader.
 TIMED_BY = ("cpu", "cores", "instructions", "os", "onnxruntime")
@@ -40,6 +42,11 @@ def machine_id() -> str:
     """Return 16 hex digits that are equal where latencies may be compared."""
     facts = machine()
     return fingerprint({name: facts[name] for name in TIMED_BY})[:16]
+
+
+def adds_products_in_32_bits() -> bool:
+    """Return whether this processor is known to multiply and add bytes without an overflow on the way."""
+    return bool(BYTE_PRODUCTS & processor()[1])
 
 
 def usable_cores() -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mcomp.errors import StageError
+from mcomp.measure.saturation import exact_sums
 
 FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
 
@@ -20,6 +21,8 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
+    for name, value in exact_sums().items():
+        options.add_session_config_entry(name, value)
     if threads > 1:
         # Spinning threads that share a core with other work make small integer models slower than float ones.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -13,6 +13,7 @@ from mcomp.measure.census import census
 from mcomp.measure.latency import interleaved, latency, speedup
 from mcomp.measure.machine import machine
 from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.saturation import served_with
 from mcomp.measure.slowness import explain_slow
 from mcomp.store.ledger import Served
 
@@ -36,6 +37,7 @@ def serve(file: Path, split: Split, task: TaskConfig, measure: Measure) -> Serve
         file=file.name,
         runtime=RUNTIME,
         threads=measure.threads,
+        session=served_with(file),
         size_bytes=file.stat().st_size,
         test=quality.metric,
         per_class=quality.per_class,

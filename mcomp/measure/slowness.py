@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from mcomp.measure.machine import BYTE_PRODUCTS
 from mcomp.measure.operators import LAYOUT, PAIRS
 from mcomp.store.ledger import Census
 
 NAMED = 5  # how many layers a message names
-BYTE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 def explain_slow(served: Census, baseline: Census, instructions: Collection[str]) -> tuple[str, ...]:
@@ -17,10 +17,10 @@ def explain_slow(served: Census, baseline: Census, instructions: Collection[str]
     Never empty: a graph without a visible cause is said to be one.
     """
     causes = tuple(cause for find in CAUSES if (cause := find(served, baseline)))
-    if served.int8 and not set(BYTE_PRODUCTS) & set(instructions):
+    if served.int8 and not BYTE_PRODUCTS & set(instructions):
         causes += (
-            "this processor has no instruction for products of bytes (VNNI): here integers save size, not "
-            "time; measure on the machine that will serve the file",
+            "this processor has no instruction for sums of byte products (VNNI): here 8-bit weights save "
+            "size, not time; use weights of 7 bits, or measure on the machine that will serve the file",
         )
     return causes or (
         "the optimised graph shows no cause: the layers are too small for fewer multiply-adds or integers "

@@ -15,7 +15,16 @@ from mcomp.report.plots.classes import per_class
 from mcomp.report.plots.front import front
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
-from mcomp.report.summary import QUICK, batch_sizes, better_by, files, final, layers_in_int8, verdict
+from mcomp.report.summary import (
+    QUICK,
+    batch_sizes,
+    better_by,
+    files,
+    final,
+    layers_in_int8,
+    session_note,
+    verdict,
+)
 from mcomp.store.ledger import Census, Ledger
 from mcomp.store.sweeps import SweepRecord
 
@@ -30,6 +39,7 @@ def render(ledger: Ledger) -> str:
         about=ledger,
         ledger=ledger,
         served=served,
+        session_note=session_note(served),
         files=files(ledger),
         verdicts=[verdict(requirement, ledger.metric) for requirement in ledger.require],
         sizes=batch_sizes(ledger),

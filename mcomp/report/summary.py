@@ -25,6 +25,17 @@ def final(ledger: Ledger) -> Served | None:
     return next((row.served for row in reversed(ledger.rows) if row.served), None)
 
 
+def session_note(served: Served | None) -> str | None:
+    """Return with which options a file must be served on the machine where it was measured, if with any."""
+    if served is None or not served.session:
+        return None
+    options = ", ".join(f"{name}={value}" for name, value in served.session.items())
+    return (
+        f"on this processor (no VNNI) serve the file with the session option {options}, as it was measured: "
+        "without it sums of its 8-bit products overflow. Weights of 7 bits need no option and are faster here"
+    )
+
+
 @dataclass(frozen=True)
 class File:
     """An exported file under the name by which the reader knows it: the baseline, or a stage."""

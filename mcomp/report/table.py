@@ -22,6 +22,7 @@ from mcomp.report.summary import (
     files,
     final,
     layers_in_int8,
+    session_note,
     verdict,
 )
 from mcomp.report.text import clean
@@ -97,6 +98,8 @@ def ledger_table(ledger: Ledger) -> RenderableType:
     served = final(ledger)
     causes = served.slower_because if served else ()
     parts += [Text(f"slower: {clean(cause)}", style="yellow") for cause in causes]
+    note = session_note(served)
+    parts += [Text(f"note: {clean(note)}", style="yellow")] if note else []
     if ledger.require:
         lines = [verdict(requirement, clean(ledger.metric)) for requirement in ledger.require]
         parts += [Text(), Lines(VERDICT_COLUMNS, lines)]

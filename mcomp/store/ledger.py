@@ -50,12 +50,14 @@ class Census(Config):
 class Served(Config):
     """An exported file as its runtime serves it.
 
-    `latency` by batch size; ratios against the baseline's file.
+    `session` holds the options without which the file gives wrong results on this processor; `latency` is by
+    batch size; ratios are against the baseline's file.
     """
 
     file: str
     runtime: str
     threads: int
+    session: dict[str, str] = {}
     size_bytes: int
     test: float
     per_class: tuple[float | None, ...] = ()

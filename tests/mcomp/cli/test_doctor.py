@@ -129,10 +129,10 @@ def test_runtimes_are_named_where_they_are_installed(site: Site) -> None:
     ("flags", "traps"),
     [({"avx2", "avx512f"}, 1), ({"avx2", "avx_vnni"}, 0), ({"asimd", "asimddp"}, 0), (set(), 0)],
 )
-def test_a_processor_without_byte_products_saves_size_and_not_time(flags: set[str], traps: int) -> None:
+def test_a_processor_without_sums_of_byte_products_is_a_trap(flags: set[str], traps: int) -> None:
     found = list(doctor.instruction_findings(frozenset(flags)))
     assert len(found) == traps
-    assert all("INT8 saves size here, not time" in finding.what for finding in found)
+    assert all("session.x64quantprecision=1" in finding.what for finding in found)
 
 
 def test_a_store_of_another_format_is_broken_and_the_command_says_so_by_its_code(
@@ -143,7 +143,7 @@ def test_a_store_of_another_format_is_broken_and_the_command_says_so_by_its_code
     answer = mcomp("doctor", "--store", tmp_path / "store")
     assert answer.code == 1
     assert f"broken: {tmp_path}/store/store.json is not of format 1" in answer.out
-    assert "1 broken, 0 to know of" in answer.out
+    assert "1 broken, " in answer.out  # what there is to know of depends on the machine
 
 
 def test_a_full_disk_and_a_network_disk_are_traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,6 @@ def test_a_system_that_says_nothing_still_has_a_name(monkeypatch, tmp_path: Path
 
 
 def test_measuring_files_loads_no_torch() -> None:
-    modules = "census, latency, machine, runtime, served, slowness"
+    modules = "census, latency, machine, runtime, saturation, served, slowness"
     code = f"import sys; from mcomp.measure import {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

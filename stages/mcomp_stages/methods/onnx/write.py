@@ -53,6 +53,7 @@ def write_onnx(
     model = program.model_proto
     forget_origins(model)
     name_layers(model.graph)
+    part_zero_points(model.graph)
     files = save(model, path)
     onnx.checker.check_model(path)
     return files
@@ -124,6 +125,26 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for node in graph.node:
         for values in (node.input, node.output):
             values[:] = [inner.get(value, value) for value in values]
+
+
+def part_zero_points(graph: onnx.GraphProto) -> None:
+    """Give each int8 weight a zero point of its own, where the exporter shares those of equal layers.
+
+    ONNX Runtime 1.32 refuses shared ones with `session.x64quantprecision`: it makes uint8 weights of int8
+    ones, and a zero point under the same new name for each.
+    """
+    initializers = {initializer.name: initializer for initializer in graph.initializer}
+    used: set[str] = set()
+    for node in graph.node:
+        weight = initializers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if weight is None or weight.data_type != onnx.TensorProto.INT8:
+            continue
+        if node.input[2] in used:
+            own = graph.initializer.add()
+            own.CopyFrom(initializers[node.input[2]])
+            own.name = f"{weight.name}_zero_point"
+            node.input[2] = own.name
+        used.add(node.input[2])
 
 
 def save(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
