@@ -11,15 +11,15 @@ Source: Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits" (U
 from __future__ import annotations
 
 import gzip
-import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.digests import content_digest
 from mcomp.errors import RecipeError
+from mcomp_stages.data.packaged import packaged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,10 +39,11 @@ class DigitsConfig(DataConfig):
     image_size: Annotated[int, Field(ge=8, le=256, description="pixels a side, from 8, bilinear")] = 16
 
     def facts(self) -> DataFacts:
+        digits_file()
         return DataFacts(channels=1, image_size=self.image_size, num_classes=NUM_CLASSES)
 
     def digest(self) -> str:
-        return hashlib.sha256(digits_file().read_bytes()).hexdigest()
+        return content_digest(digits_file())
 
     def load(self) -> Splits:
         from mcomp.data.splits import Splits, TensorSplit
@@ -57,13 +58,7 @@ class DigitsConfig(DataConfig):
 
 def digits_file() -> Path:
     """Return where scikit-learn keeps the images, without importing it. Raises RecipeError."""
-    spec = find_spec("sklearn")
-    if spec is None or spec.origin is None:
-        raise RecipeError("digits: the data comes with scikit-learn, which is not installed")
-    path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    if not path.is_file():
-        raise RecipeError(f"digits: {path} is missing; reinstall scikit-learn")
-    return path
+    return packaged("sklearn", "datasets/data/digits.csv.gz", "pip install scikit-learn")
 
 
 def read_digits(path: Path) -> tuple[Tensor, Tensor]:

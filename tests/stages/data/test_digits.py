@@ -97,9 +97,3 @@ def test_a_broken_file_is_a_recipe_error(
     monkeypatch.setattr(digits, "digits_file", lambda: file)
     with pytest.raises(RecipeError, match=what):
         DigitsConfig().load()
-
-
-def test_without_scikit_learn_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match="scikit-learn, which is not installed"):
-        DigitsConfig().digest()
