@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+LONGEST_NAME = 120
+
 
 class McompError(Exception):
     """Base of the tree; `exit_code` is what the command line returns for the class."""
@@ -29,23 +31,37 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` made printable line by line: what is broken into lines on purpose stays so."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def named(name: str) -> str:
+    """Return a name from somebody's file as an error can show it: printable, in one line, not too long."""
+    shown = printable(name[: LONGEST_NAME + 1])
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a recipe: where it stands, the key it is about, what is wrong and what to do.
 
-    `where` is `file:line:column` or `command line`; `path` is the dotted key (`stages.prune.target`).
+    `where` is `file:line:column` or `command line`; `path` is the dotted key (`stages.prune.target`). `more`
+    are lines below, one for each of several things that are wrong in the same way.
     """
 
     where: str
     path: str
     what: str
     next_step: str = ""
+    more: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.where, self.path, self.what) if part)
         text = f"{head}; {self.next_step}" if self.next_step else head
         # What a recipe holds must not move the cursor, fake a line or turn the text around.
-        return printable(text) if self.where or self.path else text
+        text = printable(text) if self.where or self.path else text
+        return "\n".join([text, *map(printable, self.more)])
 
 
 class RecipeError(McompError):

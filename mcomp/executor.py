@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ import torch
 
 from mcomp.data.contract import Data, DataConfig
 from mcomp.data.shortened import load_data
-from mcomp.errors import CheckpointError, CorruptArtifact, McompError, Problem, StageError, StoreFull
+from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageError, StoreFull
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
@@ -124,10 +124,7 @@ def original(origin: Origin) -> Model:
         try:
             load_weights(module, origin.checkpoint)
         except CheckpointError as error:
-            placed = [
-                Problem(origin.where, "model.checkpoint", each.what, each.next_step)
-                for each in error.problems
-            ]
+            placed = [replace(each, where=origin.where, path="model.checkpoint") for each in error.problems]
             raise CheckpointError(placed) from error
     return Model(module, origin.spec)
 

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
+from mcomp import plainfile
+
 # What makes the bytes of a result beside the plugins: our code, by its sources where they may change, and
 # libraries, by their versions.
 FRAMEWORK_MAKERS = (
@@ -52,9 +54,8 @@ def makers() -> dict[str, str]:
 
 
 def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the sha256 of a plain file's bytes. Raises OSError for a pipe or a device."""
+    return plainfile.sha256(path)
 
 
 def sources(kind: type) -> dict[str, str]:

@@ -127,7 +127,7 @@ def identity(source: Origin) -> str:
 
 def placed(problem: Problem, at: Problem) -> Problem:
     """Return a problem that has no place as one of the place of another."""
-    return problem if problem.where else replace(at, what=problem.what, next_step=problem.next_step)
+    return problem if problem.where else replace(problem, where=at.where, path=at.path)
 
 
 def bound_model(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -78,10 +79,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def exit_code(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
-    from mcomp.errors import McompError
+    return ended(lambda: cli.main(arguments, prog_name="mcomp", standalone_mode=False))
+
+
+def ended(work: Callable[[], object]) -> int:
+    """Do some work and return the exit code for how it ended; what it raises is told."""
+    from mcomp.errors import McompError, printable_lines
 
     try:
-        return cli.main(arguments, prog_name="mcomp", standalone_mode=False) or 0
+        code = work()
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
@@ -90,7 +97,8 @@ def exit_code(arguments: list[str] | None) -> int:
         click.echo(f"stopped by {number.name}", err=True)
         return EXIT_SIGNAL + number
     except McompError as error:
-        click.echo(str(error), err=True)
+        # Also what no one made printable on the way: names from files, words of libraries.
+        click.echo(printable_lines(str(error)), err=True)
         return error.exit_code
     except Exception:
         import traceback

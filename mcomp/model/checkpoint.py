@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mcomp import plugins
+from mcomp import plainfile, plugins
 from mcomp.config import Config
-from mcomp.errors import CheckpointError, PluginError
+from mcomp.errors import CheckpointError, PluginError, Problem, named
 from mcomp.fingerprint import canonical
 from mcomp.model.edits import Edit, State
 from mcomp.model.fit import both_real, fill, require_fit, same_dtype, tensors_of
@@ -28,7 +28,14 @@ from mcomp.model.weights import read_tensors, without_wrappers
 
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
 STATE_PREFIX = "state:"  # no parameter has a colon in its name
-MODEL_LIMIT_BYTES = 256 * 2**20  # kept indices of a wide model are many numbers
+MODEL_LIMIT_BYTES = 64 * 2**20  # kept indices of a wide model are many numbers
+SHOWN = 8
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+# What stands here is told to the person as part of a command: it must be nothing else.
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]
 
 
 class SavedSpec(Config):
@@ -50,7 +57,7 @@ class SavedModel(Config):
     spec: SavedSpec
     edits: tuple[dict[str, Any], ...] = ()
     tied: dict[str, str] = {}
-    imported: tuple[str, ...] = Field(default=(), alias="import")
+    imported: tuple[ModuleName, ...] = Field(default=(), alias="import")
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -121,9 +128,7 @@ def read_saved(folder: Path) -> SavedModel:
     """Return the content of `model.json`."""
     path = folder / MODEL
     try:
-        if path.stat().st_size > MODEL_LIMIT_BYTES:
-            raise CheckpointError(f"{path} is larger than any model needs")
-        return SavedModel.model_validate(json.loads(path.read_bytes()))
+        return SavedModel.model_validate(json.loads(plainfile.read(path, MODEL_LIMIT_BYTES)))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (ValidationError, ValueError, RecursionError) as error:
@@ -135,24 +140,27 @@ def saved_spec(saved: SavedModel, folder: Path) -> ModelConfig:
     kind = cast(type[ModelConfig], plugin("models", saved.spec.type, saved, folder))
     if kind.version != saved.spec.version:
         raise CheckpointError(
-            f"{folder} was built by version {saved.spec.version} of {saved.spec.type}; "
+            f"{folder} was built by version {named(saved.spec.version)} of {saved.spec.type}; "
             f"version {kind.version} is installed, which builds other models"
         )
-    try:
-        return kind.model_validate({"type": saved.spec.type, **saved.spec.arguments})
-    except ValidationError as error:
-        raise CheckpointError(
-            f"{folder / MODEL}: {saved.spec.type} refuses its arguments: {error}"
-        ) from error
+    plain = {"type": saved.spec.type, **saved.spec.arguments}
+    return validated(kind, plain, f"{folder / MODEL}: {saved.spec.type} refuses its arguments")
 
 
 def saved_edit(edit: dict[str, Any], saved: SavedModel, folder: Path) -> Edit:
     """Return one edit."""
     kind = cast(type[Edit], plugin("edits", str(edit.get("kind")), saved, folder))
+    return validated(kind, edit, f"{folder / MODEL}: edit {edit.get('kind')} is broken")
+
+
+def validated(kind: type[Part], plain: Any, what: str) -> Part:
+    """Return a part of `model.json`. Raises CheckpointError with the fields that are wrong."""
     try:
-        return kind.model_validate(edit)
+        return kind.model_validate(plain)
     except ValidationError as error:
-        raise CheckpointError(f"{folder / MODEL}: edit {edit.get('kind')} is broken: {error}") from error
+        wrong = error.errors(include_url=False, include_input=False)[:SHOWN]
+        lines = [f"  {named('.'.join(map(str, each['loc'])))}: {named(each['msg'])}" for each in wrong]
+        raise CheckpointError(Problem("", "", what, more=tuple(lines))) from error
 
 
 def plugin(group: plugins.Group, name: str, saved: SavedModel, folder: Path) -> type:
@@ -160,7 +168,7 @@ def plugin(group: plugins.Group, name: str, saved: SavedModel, folder: Path) -> 
     try:
         return plugins.load(group, name)
     except PluginError as error:
-        flags = "".join(f"; add --import {module}" for module in saved.imported)
+        flags = "".join(f"; add --import {module} if you trust it" for module in saved.imported)
         raise PluginError(f"{folder} cannot be loaded: {error}{flags}") from error
 
 
@@ -171,7 +179,8 @@ def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
         try:
             edit.apply(module, state)
         except (ValueError, AttributeError) as error:
-            raise CheckpointError(f"{folder}: edit {number} ({edit.kind}) does not fit: {error}") from error
+            what = f"{folder}: edit {number} ({edit.kind}) does not fit: {named(str(error))}"
+            raise CheckpointError(what) from error
     return state
 
 
@@ -203,7 +212,7 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a saved model that was not changed since it was built."""
     saved = read_saved(folder)
     if saved.edits:
-        kinds = ", ".join(str(edit.get("kind")) for edit in saved.edits)
+        kinds = ", ".join(named(str(edit.get("kind"))) for edit in saved.edits[:SHOWN])
         raise CheckpointError(
             f"{folder} was changed since it was built ({kinds}), which weights alone do not carry; "
             "start from its recipe: {recipe: ...}"

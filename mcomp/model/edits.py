@@ -8,7 +8,9 @@ edits and not to the module: masks (`masks.<parameter>`) and quantizers (`quanti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, FailFast, Field
 
 from mcomp.config import Config
 
@@ -46,12 +48,22 @@ class Edit(Config):
         return None
 
 
+def each_once(keep: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the indices. Raises ValueError if one is kept twice: a cut never makes anything larger."""
+    if len(set(keep)) < len(keep):
+        raise ValueError("an index is kept twice")
+    return keep
+
+
+Index = Annotated[int, Field(ge=0)]
+
+
 class Slice(Config):
     """Keep the indices `keep` of one axis of one parameter or buffer."""
 
     name: str
-    axis: int
-    keep: tuple[int, ...]
+    axis: Index
+    keep: Annotated[tuple[Index, ...], FailFast(), Field(min_length=1), AfterValidator(each_once)]
 
 
 class Attribute(Config):
@@ -88,7 +100,8 @@ class KeepChannels(Edit):
         for cut in self.slices:
             owner, _, name = cut.name.rpartition(".")
             tensor = getattr(module.get_submodule(owner), name, None)
-            if tensor is None or tensor.ndim <= cut.axis or tensor.shape[cut.axis] <= max(cut.keep):
+            is_there = tensor is not None and cut.name in aliases and tensor.ndim > cut.axis
+            if tensor is None or not is_there or tensor.shape[cut.axis] <= max(cut.keep):
                 raise ValueError(f"{cut.name} has no axis {cut.axis} with the kept indices")
             index = torch.tensor(cut.keep, device=tensor.device)
             kept = tensor.detach().index_select(cut.axis, index)
@@ -101,7 +114,15 @@ class KeepChannels(Edit):
             if mask is not None:
                 state[f"masks.{cut.name}"] = mask.index_select(cut.axis, index)
         for change in self.attributes:
-            setattr(module.get_submodule(change.module), change.name, change.value)
+            part = module.get_submodule(change.module)
+            if not is_shape(getattr(part, change.name, None)) or change.name.startswith("_"):
+                raise ValueError(f"{change.module} has no number called {change.name}")
+            setattr(part, change.name, change.value)
+
+
+def is_shape(value: object) -> bool:
+    """Return whether something that a module remembers is one that a cut may change."""
+    return isinstance(value, int | tuple) and not isinstance(value, bool)
 
 
 class Masks(Edit):

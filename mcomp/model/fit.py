@@ -8,9 +8,13 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 
-from mcomp.errors import CheckpointError
+from mcomp.errors import CheckpointError, Problem, named
 
 SHOWN = 8
+COMPARED = 1000  # names that a missing one may have been meant by: comparing them takes time
+
+# What can be checked for being finite, and converted into each other. Narrower floats carry scales elsewhere.
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 SameKind = Callable[[torch.dtype, torch.dtype], bool]
 
@@ -22,7 +26,9 @@ def same_dtype(expected: torch.dtype, found: torch.dtype) -> bool:
 
 def both_real(expected: torch.dtype, found: torch.dtype) -> bool:
     """Accept other widths too (a float16 file for a float32 model), but no integers for real numbers."""
-    return expected.is_floating_point == found.is_floating_point and expected.is_complex == found.is_complex
+    if expected == found or {expected, found} <= FLOATS:
+        return True
+    return not any(kind.is_floating_point or kind.is_complex for kind in (expected, found))
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, kind: SameKind) -> None:
@@ -54,18 +60,18 @@ def require_fit(
     shapes = [name for name in both if expected[name].shape != found[name].shape]
     types = [name for name in both if not kind(expected[name].dtype, found[name].dtype)]
     parts = (
-        section("missing", missing, lambda name: name + nearest(name, unexpected)),
-        section("unexpected", unexpected, str),
+        section("missing", missing, lambda name: name + nearest(name, unexpected[:COMPARED])),
+        section("unexpected", unexpected, named),
         section("of another shape", shapes, lambda name: differing(name, "shape", expected, found)),
         section("of another type", types, lambda name: differing(name, "dtype", expected, found)),
     )
-    lines = [line for part in parts for line in part]
+    lines = tuple(line for part in parts for line in part)
     if lines:
         fits = len(both) - len(set(shapes) | set(types))
         head = (
             f"{source} does not fit the model: of its {len(expected)} tensors it has {fits} as they should be"
         )
-        raise CheckpointError("\n".join([head, *lines]))
+        raise CheckpointError(Problem("", "", head, more=lines))
 
 
 def section(title: str, names: Sequence[str], described: Callable[[str], str]) -> Iterable[str]:
@@ -80,14 +86,14 @@ def section(title: str, names: Sequence[str], described: Callable[[str], str]) -
 def nearest(name: str, others: Sequence[str]) -> str:
     """Return a hint at the most similar of the other names, or ""."""
     close = get_close_matches(name, others, n=1)
-    return f" (is {close[0]} meant?)" if close else ""
+    return f" (is {named(close[0])} meant?)" if close else ""
 
 
 def differing(name: str, what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     """Return what both sides have."""
     ours, theirs = (getattr(side[name], what) for side in (expected, found))
     shown = (tuple(each) if what == "shape" else str(each).removeprefix("torch.") for each in (theirs, ours))
-    return "{}: {} in the file, {} in the model".format(name, *shown)
+    return "{}: {} in the file, {} in the model".format(name, *(named(str(each)) for each in shown))
 
 
 def require_finite(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
@@ -102,5 +108,5 @@ def require_finite(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tenso
         and not (tensor.isfinite().all() if name in parameters else not tensor.isnan().any())
     ]
     if bad:
-        lines = section("with infinite or undefined values", bad, str)
-        raise CheckpointError("\n".join([f"{source} holds weights that are not numbers", *lines]))
+        lines = tuple(section("with infinite or undefined values", bad, named))
+        raise CheckpointError(Problem("", "", f"{source} holds weights that are not numbers", more=lines))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import zipfile
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mcomp.errors import CheckpointError
+from mcomp.errors import CheckpointError, printable
+from mcomp.model.pickles import read_pickle
 
 HEADER_LIMIT_BYTES = 16 * 2**20
-NESTED_UNDER = ("state_dict", "model_state_dict", "model", "module", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
 
 
@@ -38,73 +35,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file whose header is of a sane size."""
+    """Read a safetensors file whose header is of a sane size and gives each name once."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
-    if size_bytes < 8 or header_bytes > min(HEADER_LIMIT_BYTES, size_bytes - 8):
-        raise CheckpointError(f"{path} is truncated or not a safetensors file: its header does not fit in it")
+        if size_bytes < 8 or header_bytes > min(HEADER_LIMIT_BYTES, size_bytes - 8):
+            raise not_safetensors(path, "its header does not fit in it")
+        header = file.read(header_bytes)
     try:
+        json.loads(header, object_pairs_hook=each_once)
         return load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is truncated or not a safetensors file: {error}") from error
+    except RecursionError as error:
+        raise not_safetensors(path, "its header is nested too deep") from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # the last two: empty and huge
+        raise not_safetensors(path, printable(str(error).partition("\n")[0])) from error
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Read a file of torch.save without running anything in it."""
-    refuse_compression(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(unpickling_problem(path, str(error))) from error
-    except Exception as error:  # a broken or hostile pickle raises whatever it likes inside torch's reader
-        raise CheckpointError(f"{path} is truncated or not a checkpoint of PyTorch") from error
-    return state_dict_in(content, path)
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError for a name that is given twice: readers take either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
-def refuse_compression(path: Path) -> None:
-    """Raise CheckpointError for a compressed archive: torch.save never compresses, and a bomb does."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise CheckpointError(f"{path} is truncated or not a checkpoint of PyTorch") from error
-    if compressed:
-        raise CheckpointError(f"{path} is a compressed archive and not what torch.save writes")
-
-
-def unpickling_problem(path: Path, message: str) -> str:
-    """Return what is wrong with a pickle that torch refuses, without torch's advice to trust it."""
-    named = re.search(r"GLOBAL (\S+)", message)
-    if named is None:
-        return f"{path} is truncated or not a checkpoint of PyTorch"
-    return (
-        f"{path} is a pickle that would call {named[1]}, which was not run: only tensors are read; "
-        "save model.state_dict(), best as .safetensors"
-    )
-
-
-def state_dict_in(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of what was saved: a state dict, or one below a usual key."""
-    while isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            require_dense(content, path)
-            return {str(name): tensor for name, tensor in content.items()}
-        below = next((key for key in NESTED_UNDER if isinstance(content.get(key), Mapping)), None)
-        if below is None:
-            held = ", ".join(sorted(map(str, content))[:8]) or "nothing"
-            raise CheckpointError(f"{path} holds no state dict, but: {held}")
-        content = content[below]
-    raise CheckpointError(f"{path} holds a {type(content).__name__} and no state dict")
-
-
-def require_dense(tensors: Mapping[Any, Tensor], path: Path) -> None:
-    """Raise CheckpointError for tensors that are not plain arrays of numbers."""
-    odd = [name for name, tensor in tensors.items() if tensor.layout != torch.strided or tensor.is_quantized]
-    if odd:
-        raise CheckpointError(f"{path}: {odd[0]} is sparse or quantized; save the weights as dense floats")
+def not_safetensors(path: Path, why: str) -> CheckpointError:
+    """Return the error for a broken file."""
+    return CheckpointError(f"{path} is truncated or not a safetensors file: {why}")
 
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {

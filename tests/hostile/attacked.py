@@ -1,125 +1,70 @@
-"""Run every hostile recipe in one process that watches itself, and print what happened as JSON.
+"""Make every attack in one process that watches itself, and print what happened as JSON.
 
-    python tests/hostile/attacked.py FOLDER
+    python tests/hostile/attacked.py FOLDER [KIND]...
+    python tests/hostile/attacked.py --figures FOLDER [KIND]...
 
-An audit hook notes what leaves the process or the recipe's folder. Time is processor time of the process;
-memory is what its peak grew by.
+Time is of the processor; memory is what the process grew by at most. With --figures a table is printed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import resource
 import sys
-import time
+from collections import defaultdict
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcomp.cli import exit_code
-from tests.hostile.recipes import GOOD, RECIPES
-
-# Python itself, what is installed in it, and mcomp's own sources.
-OWN = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])]
-LEAVES = (
-    "subprocess",
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "os.fork",
-    "os.spawn",
-    "socket",
-    "ctypes",
-    "pty",
-)
-CHANGES = (
-    "os.mkdir",
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.link",
-    "os.symlink",
-    "os.chmod",
-    "os.putenv",
-    "shutil",
-)
+from tests.hostile.attack import attacked
+from tests.hostile.corpus import ATTACKS, OUTSIDE, warm_up
+from tests.hostile.recipes import GOOD
+from tests.hostile.watch import Tripwire, Watch
 
 
-class Watch:
-    """What one attack did that a recipe must not do."""
-
-    def __init__(self) -> None:
-        self.folder: Path | None = None
-        self.seen: list[str] = []
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Note an event; called by the interpreter."""
-        if self.folder is None:
-            return
-        if event.startswith((*LEAVES, *CHANGES)):
-            self.seen.append(f"{event} {arguments!r}")
-        elif event == "open" and isinstance(arguments[0], str | bytes) and not self.allowed(*arguments):
-            self.seen.append(f"open {arguments!r}")
-
-    def allowed(self, path: str | bytes, mode: str | None, flags: int) -> bool:
-        """Whether a file may be opened: to read, in the recipe's folder or among the installed ones."""
-        assert self.folder is not None
-        place = os.path.abspath(os.fsdecode(path))
-        inside = any(place.startswith(f"{root}{os.sep}") for root in (*OWN, str(self.folder)))
-        return inside and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-
-
-def attack(name: str, folder: Path, watch: Watch) -> dict[str, Any]:
-    """Run one attack in a folder of its own and return what it did."""
-    folder.mkdir()
-    RECIPES[name].write(folder)
-    os.chdir(folder)
-    printed = io.StringIO()
-    before, start = peak_mb(), time.process_time()
-    watch.folder, watch.seen = folder, []
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = exit_code([*RECIPES[name].arguments, *store(name, folder)])
-    watch.folder = None
+def main(folder: str, kinds: list[str]) -> dict[str, dict[str, Any]]:
+    """Warm up with what is good, so that what is measured is the attacks' own; then attack."""
+    root = Path(folder).resolve()
+    os.environ["MCOMP_SECRET"] = "hunter2"
+    outside, good = root / "outside", root / "good"
+    for each in (outside, good):
+        each.mkdir()
+    OUTSIDE(outside)
+    os.chdir(good)
+    (good / "good.yaml").write_text(GOOD)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        assert exit_code(["check", "--quick", "good.yaml"]) == 0
+        assert exit_code(["plan", "-m", "good.yaml", "seed=1,2", "--store", "store"]) == 0
+        warm_up(good)
+    watch, tripwire = Watch(), Tripwire(outside)
+    sys.addaudithook(watch)
+    chosen = {name: attack for name, attack in ATTACKS.items() if not kinds or name.split(":")[0] in kinds}
     return {
-        "code": code,
-        "printed": printed.getvalue(),
-        "seconds": time.process_time() - start,
-        "megabytes": peak_mb() - before,
-        "seen": watch.seen,
-        "evil": "evil" in sys.modules or any(folder.parent.rglob("pwned*")),
+        name: attacked(attack, root / f"{number:03}", watch, tripwire)
+        for number, (name, attack) in enumerate(chosen.items())
     }
 
 
-def store(name: str, folder: Path) -> list[str]:
-    """Return the option that names the store, for the commands that have one."""
-    return ["--store", str(folder / "store")] if RECIPES[name].arguments[0] == "plan" else []
-
-
-def peak_mb() -> float:
-    """Return the largest memory this process had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def main() -> None:
-    """Warm up with a good recipe, so that what is measured is the recipes' own, then attack."""
-    root = Path(sys.argv[1]).resolve()
-    os.environ["MCOMP_SECRET"] = "hunter2"
-    (root / "good.yaml").write_text(GOOD)
-    for arguments in (
-        ["check", "--quick", str(root / "good.yaml")],
-        ["plan", "-m", str(root / "good.yaml"), "seed=1,2"],
-    ):
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert exit_code(arguments) == 0
-    watch = Watch()
-    sys.addaudithook(watch)
-    results = {name: attack(name, root / f"{number:03}", watch) for number, name in enumerate(RECIPES)}
-    print(json.dumps(results))
+def figures(results: dict[str, dict[str, Any]]) -> str:
+    """Return by kind how many there are, and the slowest and the largest."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in results:
+        kinds[name.split(":")[0]].append(name)
+    lines = ["| kind | cases | slowest | | largest | |", "| --- | --- | --- | --- | --- | --- |"]
+    for kind, names in kinds.items():
+        slowest = max(names, key=lambda name: results[name]["seconds"])
+        largest = max(names, key=lambda name: results[name]["megabytes"])
+        seconds, megabytes = results[slowest]["seconds"], results[largest]["megabytes"]
+        cells = (kind, len(names), f"{seconds:.3f} s", slowest, f"{megabytes:.1f} MB", largest)
+        lines.append(f"| {' | '.join(str(cell).removeprefix(f'{kind}: ') for cell in cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    arguments = [each for each in sys.argv[1:] if each != "--figures"]
+    found = main(arguments[0], arguments[1:])
+    print(figures(found) if "--figures" in sys.argv else json.dumps(found))

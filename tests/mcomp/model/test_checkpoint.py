@@ -376,7 +376,7 @@ def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path: Path, content:
 
 def test_sparse_weights_are_refused(tmp_path: Path) -> None:
     torch.save(weights() | {"first.weight": torch.eye(6)[:, :4].to_sparse()}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match=r"first\.weight is sparse"):
+    with pytest.raises(CheckpointError, match="holds a sparse tensor"):
         load_weights(Net(6), tmp_path / "w.pt")
 
 
