@@ -17,10 +17,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mcomp.errors import printable_lines
 from mcomp.plan import Step
 from mcomp.report.text import figure, seconds
 from mcomp.stage import Progress as StageProgress
 from mcomp.store.ledger import Row
+
+
+def as_it_is(text: str) -> str:
+    """Return text of a recipe, a plugin or a file so that it can neither be markup nor steer the terminal."""
+    return escape(printable_lines(text))
 
 
 class Bar:
@@ -32,7 +38,7 @@ class Bar:
     def advance(self, steps: int = 1, **figures: float | str) -> None:
         """Move on by `steps` and show `figures`."""
         shown = "  ".join(f"{name} {figure(value)}" for name, value in figures.items())
-        self.bars.update(self.task, advance=steps, figures=escape(shown))
+        self.bars.update(self.task, advance=steps, figures=as_it_is(shown))
 
 
 class ConsoleReporter:
@@ -57,7 +63,7 @@ class ConsoleReporter:
         metric = "" if row.figures.validation is None else f"validation {row.figures.validation:.4f}"
         name = f"{row.recipe}/{row.stage}"
         self.console.print(
-            f"{self.prefix}{self.position} {how} {escape(name)} [dim]{escape(row.type)}[/dim] {metric}",
+            f"{self.prefix}{self.position} {how} {as_it_is(name)} [dim]{as_it_is(row.type)}[/dim] {metric}",
             soft_wrap=True,
         )
 
@@ -72,15 +78,15 @@ class ConsoleReporter:
             TextColumn("[dim]{task.fields[figures]}"),
         ]
         with Progress(*columns, console=self.console, transient=True, disable=not self.shows_bars) as bars:
-            yield Bar(bars, bars.add_task(escape(label), total=total, figures=""))
+            yield Bar(bars, bars.add_task(as_it_is(label), total=total, figures=""))
 
     def log(self, message: str) -> None:
         """Print a line."""
-        self.console.print(f"{self.prefix}    [dim]{escape(message)}[/dim]", soft_wrap=True)
+        self.console.print(f"{self.prefix}    [dim]{as_it_is(message)}[/dim]", soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Print a line that should not be overlooked."""
-        self.console.print(f"{self.prefix}    [yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
+        self.console.print(f"{self.prefix}    [yellow]warning:[/yellow] {as_it_is(message)}", soft_wrap=True)
 
 
 class SilentReporter:

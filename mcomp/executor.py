@@ -101,15 +101,14 @@ class Executor:
             raise CorruptArtifact(what)
         return load_model(artifact.verified(MODEL))
 
-    def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> dict[str, Served]:
+    def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> tuple[Served, Served]:
         """Measure an exported file and the baseline's in their runtime, in turns, on the test split."""
         task, settings = cast(TaskConfig, recipe.task), recipe.measure
         test = self.loaded_data(recipe).split("test")
         result, baseline = (serve(each, test, task, settings) for each in (file, baseline_file))
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
-        result, baseline = versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
-        return {"result": result, "baseline": baseline}
+        return versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
 
 
 def original(origin: Origin) -> Model:

@@ -6,7 +6,6 @@ and is done.
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,8 +26,9 @@ from mcomp.require import judge
 from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Reporter
 from mcomp.store.artifact import Artifact
-from mcomp.store.layout import FILES, MODEL, REPORT
-from mcomp.store.ledger import Figures, Ledger, Requirement, Row, Served
+from mcomp.store.kept import Cost, Pair, read_figures, read_report
+from mcomp.store.layout import FILES, MODEL
+from mcomp.store.ledger import Ledger, Requirement, Row, Served
 from mcomp.store.preflight import require_room
 from mcomp.store.runs import Run
 from mcomp.store.store import Store
@@ -176,17 +176,18 @@ class Scheduler:
 
     def row(self, step: Step, artifact: Artifact, status: Literal["hit", "computed"]) -> Row:
         """Return what the report says about a step whose result is in the store."""
-        report = json.loads(artifact.file(REPORT).read_bytes())
-        cost = self.store.measurement(step.key, "cost") or {}
+        report = read_report(artifact)
+        cost = read_figures(self.store, Cost, step.key, "cost") or Cost()
         return Row(
             recipe=step.recipe.name,
             stage=step.stage,
             type=step.config.type,
             key=step.key,
             status=status,
-            figures=Figures(**report["figures"]),
-            facts=report["facts"],
-            **cost,
+            figures=report.figures,
+            facts=report.facts,
+            seconds=cost.seconds,
+            peak_memory_bytes=cost.peak_memory_bytes,
         )
 
     def measure_exports(self) -> None:
@@ -194,23 +195,22 @@ class Scheduler:
         for name, step in self.plan.exports():
             baseline = self.plan.step(self.plan.baselines[name])
             pair = self.measured(step, baseline)
-            self.served[name], self.baseline = pair["result"], pair["baseline"]
+            self.served[name], self.baseline = pair.result, pair.baseline
             self.files[name] = exported_file(self.found(step))
         shown = {self.plan.pipeline[name]: served for name, served in self.served.items()}
         self.rows = [row.model_copy(update={"served": shown.get(row.key)}) for row in self.rows]
 
-    def measured(self, step: Step, baseline: Step) -> dict[str, Served]:
+    def measured(self, step: Step, baseline: Step) -> Pair:
         """Return the figures of one exported file and of the baseline's."""
         artifacts = self.found(step), self.found(baseline)
         name = measurement_name(self.plan, *artifacts)
-        known = self.store.measurement(step.key, name)
+        known = read_figures(self.store, Pair, step.key, name)
         if known is None:
             self.reporter.log("measuring the exported file and the baseline's in turns")
-            pair = self.executor.serve(self.plan.recipe, *map(exported_file, artifacts))
-            known = {role: served.model_dump(mode="json") for role, served in pair.items()}
-            self.store.put_measurement(step.key, name, known)
-        # By JSON: its keys are text, also those that are batch sizes.
-        return {role: Served.model_validate_json(json.dumps(served)) for role, served in known.items()}
+            result, other = self.executor.serve(self.plan.recipe, *map(exported_file, artifacts))
+            known = Pair(result=result, baseline=other)
+            self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
+        return known
 
     def found(self, step: Step) -> Artifact:
         """Return the result of a step that was done. Raises CorruptArtifact if it broke since."""

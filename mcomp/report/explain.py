@@ -36,7 +36,7 @@ def explained_steps(run: Run, ledger: Ledger, store: Store) -> list[ExplainedSte
     """Return the steps of a run, each compared with the newest result before that run."""
     history = History.read(store, before=run.id)
     names = {row.key: f"step {number}" for number, row in enumerate(ledger.rows, start=1)}
-    ended = {event.get("key"): event["time"] for event in run.events() if event["event"] == "step ended"}
+    ended = {str(event.get("key")): event["time"] for event in run.events() if event["event"] == "step ended"}
     return [
         ExplainedStep(
             number=number,
@@ -65,7 +65,8 @@ def reasons(row: Row, history: History, names: Mapping[str, str]) -> list[str]:
 def environment(row: Row, store: Store) -> Mapping[str, str]:
     """Return where the result of a step was made, as its manifest says."""
     artifact = store.find(row.key) if row.status != "failed" else None
-    return dict(artifact.about.get("environment", {})) if artifact else {}
+    found = artifact.about.get("environment") if artifact else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def explained_table(ledger: Ledger, steps: Sequence[ExplainedStep]) -> RenderableType:

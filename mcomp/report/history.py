@@ -44,8 +44,11 @@ def key_json(store: Store, key: str) -> dict[str, Any] | None:
     artifact = store.find(key)
     if artifact is None:
         return None
-    read: dict[str, Any] = json.loads(store.disk.read(artifact.folder / KEY))
-    return read
+    try:
+        read = json.loads(store.disk.read(artifact.folder / KEY))
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mcomp.plan import Plan
 from mcomp.report.history import History
 from mcomp.report.table import Column, Encodable, Lines
 from mcomp.report.text import clean, seconds
+from mcomp.store.kept import Cost, read_figures
 from mcomp.store.store import Store
 
 
@@ -43,7 +44,7 @@ def planned_steps(plan: Plan, store: Store) -> list[PlannedStep]:
     for step in plan.steps:
         stored = step.key in found
         reasons = [] if stored else history.reasons(step.label, step.key, step.key_json, names)
-        cost = (store.measurement(step.key, "cost") or {}).get("seconds") if stored else None
+        cost = read_figures(store, Cost, step.key, "cost") if stored else None
         lines.append(
             PlannedStep(
                 number=numbers[step.key],
@@ -52,7 +53,7 @@ def planned_steps(plan: Plan, store: Store) -> list[PlannedStep]:
                 key=step.key,
                 stored=stored,
                 reasons=tuple(reasons),
-                seconds=cost if stored else history.seconds(step.label),
+                seconds=(cost.seconds if cost else None) if stored else history.seconds(step.label),
                 for_steps=tuple(numbers[each.key] for each in plan.steps if step.key in each.needs()),
             )
         )

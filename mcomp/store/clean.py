@@ -127,7 +127,7 @@ def step_of(disk: Disk, result: Path) -> str:
 
 def left_behind(store: Store) -> Iterator[Removal]:
     """Yield what dead processes left unfinished."""
-    for path in (*store.root.glob("work/*"), *store.root.glob("artifacts/*/*")):
+    for path in (*store.glob("work/*"), *store.glob("artifacts/*/*")):
         if is_left_behind(path.name):
             yield Removal("left behind", (path,), "its process is gone", size(store.disk, path))
 
@@ -138,7 +138,7 @@ def set_aside(store: Store, rules: Rules, now: datetime) -> Iterator[Removal]:
         ("quarantine", "found broken", rules.quarantine),
         ("replaced", "replaced by --fresh", rules.replaced),
     ):
-        for path in sorted(store.root.glob(f"{name}/*")) if is_asked else ():
+        for path in store.glob(f"{name}/*") if is_asked else ():
             if is_old(path, rules, now):
                 yield Removal("set aside", (path,), reason, size(store.disk, path))
 
@@ -146,7 +146,7 @@ def set_aside(store: Store, rules: Rules, now: datetime) -> Iterator[Removal]:
 def free_leases(store: Store, needed: frozenset[str]) -> Iterator[Removal]:
     """Yield the files of leases on what is not there; what goes takes its lease with it."""
     held = {*needed, *held_keys(store), *store.runs(), *store.sweeps()}
-    for name in sorted({path.stem for path in store.root.glob("leases/*")} - held):
+    for name in sorted({path.stem for path in store.glob("leases/*")} - held):
         paths = tuple(store.root / "leases" / f"{name}.{suffix}" for suffix in ("json", "lock"))
         yield Removal("lease", paths, "there is nothing of that name", sum(map(file_size, paths)), name)
 
@@ -154,9 +154,9 @@ def free_leases(store: Store, needed: frozenset[str]) -> Iterator[Removal]:
 def held_keys(store: Store) -> list[str]:
     """Return the keys of which the store has anything."""
     found = (
-        *store.root.glob("artifacts/*/*"),
-        *store.root.glob("checkpoints/*"),
-        *store.root.glob("measurements/*"),
+        *store.glob("artifacts/*/*"),
+        *store.glob("checkpoints/*"),
+        *store.glob("measurements/*"),
     )
     return sorted({path.name for path in found if KEY.fullmatch(path.name)})
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import io
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mcomp import plainfile
 from mcomp.errors import StoreError, StoreFull
 from mcomp.signals import deferred
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+# Of what is read whole. The longest is what a sweep of 10,000 jobs that had nothing to do says of them.
+READ_LIMIT_BYTES = 256 * 2**20
 
 ADVICE = {
     errno.EACCES: "check its permissions, or choose another store with --store",
@@ -24,6 +25,7 @@ ADVICE = {
     errno.EIO: "the disk reports a fault: check it, or choose another store with --store",
     errno.ENOTDIR: "a file stands where a folder is needed: move it, or choose another store with --store",
     errno.ENOENT: "it was removed while it was in use: run again",
+    errno.ELOOP: "a link stands where a file is needed: remove it, or choose another store with --store",
     errno.EXDEV: "work and result must be on one disk: no folder of a store may be a mount or a link",
 }
 
@@ -35,14 +37,16 @@ class Disk:
     """
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a whole file, not yet synced."""
-        with explained("write", path, len(data)):
-            path.write_bytes(data)
+        """Write a whole file, not yet synced; a link in its place is not followed."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with explained("write", path, len(data)), os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+            file.write(data)
 
     def append(self, path: Path, data: bytes) -> None:
         """Add to the end of a file in one call, so that lines of several processes do not mix."""
         with explained("write", path, len(data)):
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o666)
             try:
                 written = os.write(descriptor, data)
             finally:
@@ -101,15 +105,15 @@ class Disk:
             raise
         self.sync_folder(path.parent)
 
-    def read(self, path: Path) -> bytes:
-        """Return the bytes of a plain file."""
-        with explained("read", path), opened(path) as file:
-            return file.read()
+    def read(self, path: Path, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
+        """Return the bytes of a plain file, if there are not more; a link is not followed."""
+        with explained("read", path):
+            return plainfile.read(path, limit_bytes, follow_links=False)
 
     def sha256(self, path: Path) -> str:
-        """Return the digest of a plain file's bytes."""
-        with explained("read", path), opened(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Return the digest of a plain file's bytes; a link is not followed."""
+        with explained("read", path):
+            return plainfile.sha256(path, follow_links=False)
 
     def files_below(self, folder: Path) -> dict[str, int | None]:
         """Return the size of every file below a folder by relative name; None for what is no plain file."""
@@ -120,16 +124,6 @@ class Disk:
         """Return the room that is left on the disk of a folder, which need not be there yet."""
         with explained("read", folder):
             return room(folder)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a plain file for reading: no link is followed, and no pipe or device is waited for."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        yield file
 
 
 def walk(folder: Path, prefix: str) -> Iterator[tuple[str, int | None]]:

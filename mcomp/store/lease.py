@@ -16,7 +16,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mcomp import plainfile
+from mcomp.errors import named
 from mcomp.store.disk import Disk, explained
+
+NOTE_LIMIT_BYTES = 4096
 
 
 @contextmanager
@@ -77,9 +81,9 @@ def is_held(folder: Path, name: str) -> bool:
 def described(holder: Path) -> str:
     """Return who holds a lease, as far as is known: the note is written after the lock is taken."""
     try:
-        note = json.loads(holder.read_bytes())
-        return f"process {note['pid']} on {note['host']} (since {note['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        note = json.loads(plainfile.read(holder, NOTE_LIMIT_BYTES, follow_links=False))
+        return named(f"process {note['pid']} on {note['host']} (since {note['since']})")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 

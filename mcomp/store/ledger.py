@@ -5,9 +5,14 @@ Reports are drawn from this and nothing else.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from mcomp.config import Config
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Latency(Config):
@@ -16,7 +21,7 @@ class Latency(Config):
     median_ms: float
     p10_ms: float
     p90_ms: float
-    rounds: int
+    rounds: Count
 
 
 class Figures(Config):
@@ -28,9 +33,9 @@ class Figures(Config):
     validation: float | None = None
     train: float | None = None
     loss: float | None = None
-    parameters: int | None = None
-    macs: int | None = None
-    size_bytes: int | None = None
+    parameters: Count | None = None
+    macs: Count | None = None
+    size_bytes: Count | None = None
 
 
 class Census(Config):
@@ -40,9 +45,9 @@ class Census(Config):
     linears that stayed in float. `narrow_layers`: integer convolutions that see too few channels to be fast.
     """
 
-    int8: int
-    float: int
-    by_type: dict[str, int]
+    int8: Count
+    float: Count
+    by_type: dict[str, Count]
     float_layers: tuple[str, ...] = ()
     narrow_layers: tuple[str, ...] = ()
 
@@ -56,13 +61,13 @@ class Served(Config):
 
     file: str
     runtime: str
-    threads: int
+    threads: Count
     session: dict[str, str] = {}
-    size_bytes: int
+    size_bytes: Count
     test: float
     per_class: tuple[float | None, ...] = ()
-    latency: dict[int, Latency] = {}
-    speedup: dict[int, float] = {}
+    latency: dict[Count, Latency] = {}
+    speedup: dict[Count, float] = {}
     size_ratio: float | None = None
     metric_drop: float | None = None
     census: Census | None = None
@@ -78,10 +83,10 @@ class Row(Config):
     recipe: str
     stage: str
     type: str
-    key: str
+    key: Key
     status: Literal["hit", "computed", "failed"]
     seconds: float = 0.0
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Count | None = None
     figures: Figures = Figures()
     served: Served | None = None
     facts: dict[str, Any] = {}
@@ -93,7 +98,7 @@ class Requirement(Config):
 
     what: str
     stage: str
-    batch_size: int | None = None
+    batch_size: Count | None = None
     min: float | None = None
     max: float | None = None
     value: float | None

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mcomp import plainfile
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
 from mcomp.store.lease import hold_if_free, is_held
@@ -102,15 +103,16 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """Return the event of a line, None if it was cut short."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    is_ours = isinstance(event, dict) and all(isinstance(event.get(name), str) for name in ("time", "event"))
+    return event if is_ours else None
 
 
 def ends_torn(path: Path) -> bool:
     """Return whether the last line of a file was cut short."""
     try:
-        with path.open("rb") as file:
+        with plainfile.opened(path, follow_links=False) as file:
             return file.seek(0, 2) > 0 and file.seek(-1, 2) >= 0 and file.read(1) != b"\n"
     except FileNotFoundError:
         return False

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.fingerprint import canonical, fingerprint
@@ -32,13 +32,14 @@ from mcomp.signals import deferred
 from mcomp.store.artifact import STORE_FORMAT, Artifact, Checked, inspect, seal
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold, is_left_behind, temporary_name
-from mcomp.store.runs import Run, make_run, run_ids
+from mcomp.store.runs import LEDGER, Run, make_run, run_ids
 from mcomp.store.sweeps import SweepFolder
 
 FOLDERS = (
     "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "quarantine", "replaced"
 )  # fmt: skip
 MARKER, IGNORE = "store.json", ".gitignore"
+MARKER_LIMIT_BYTES = 1024
 
 
 def warn(message: str) -> None:
@@ -60,6 +61,7 @@ class Store:
         self.on_problem = on_problem
         self.checked: Checked = set()
         self.is_prepared = False
+        self.is_checked = False
 
     def find(self, key: str, key_json: Any = None) -> Artifact | None:
         """Return the result of a key, or None. A bad one is moved to quarantine and is no result.
@@ -218,9 +220,16 @@ class Store:
     def runs(self) -> list[str]:
         """Return the ids of the runs, newest first."""
         self.require_format()
-        folder = self.root / "runs"
+        return self.ids("runs")
+
+    def ids(self, kind: Literal["runs", "sweeps"]) -> list[str]:
+        """Return the ids of runs or sweeps, newest first."""
+        folder = self.root / kind
         with explained("read", folder):
-            return run_ids([path.name for path in folder.iterdir()]) if folder.is_dir() else []
+            names = run_ids([path.name for path in folder.iterdir()]) if folder.is_dir() else []
+        for name in names:
+            self.inside(folder / name / LEDGER)
+        return names
 
     def run(self, run_id: str) -> Run:
         """Return the record of a run. Raises StoreError if there is none of that id."""
@@ -238,9 +247,7 @@ class Store:
     def sweeps(self) -> list[str]:
         """Return the ids of the sweeps, newest first."""
         self.require_format()
-        folder = self.root / "sweeps"
-        with explained("read", folder):
-            return run_ids([path.name for path in folder.iterdir()]) if folder.is_dir() else []
+        return self.ids("sweeps")
 
     def sweep(self, sweep_id: str) -> SweepFolder:
         """Return the record of a sweep. Raises StoreError if there is none of that id."""
@@ -250,17 +257,31 @@ class Store:
 
     def artifact_folder(self, key: str) -> Path:
         """Return where the result of a key is, or would be."""
-        return self.root / "artifacts" / valid(key)[:2] / key
+        return self.inside(self.root / "artifacts" / valid(key)[:2] / key)
 
     def checkpoints_folder(self, key: str) -> Path:
         """Return where the checkpoints of a key are, or would be."""
-        return self.root / "checkpoints" / valid(key)
+        return self.inside(self.root / "checkpoints" / valid(key))
 
     def measurement_file(self, key: str, name: str) -> Path:
         """Return where a figure is, or would be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
             raise ValueError(f"{name!r} cannot be the name of a measurement")
-        return self.root / "measurements" / valid(key) / f"{name}.json"
+        return self.inside(self.root / "measurements" / valid(key) / f"{name}.json")
+
+    def inside(self, path: Path) -> Path:
+        """Return a path in the store. Raises StoreError if a link stands for a folder on the way to it."""
+        with explained("read", path):
+            for folder in path.parents:
+                if folder == self.root:
+                    break
+                if folder.is_symlink():
+                    raise StoreError(f"{folder} is a link: a store's own folders never are; remove the link")
+        return path
+
+    def glob(self, pattern: str) -> list[Path]:
+        """Return the paths in the store that match a pattern, sorted. Raises StoreError as `inside` does."""
+        return [self.inside(path) for path in sorted(self.root.glob(pattern))]
 
     def prepare(self) -> None:
         """Make the folder a store if it is not one yet. Raises StoreError if it is full of other things."""
@@ -268,6 +289,7 @@ class Store:
             return
         if not self.require_format():
             self.require_ours()
+            self.require_own_folders()
             self.make_folder(self.root)
             for name in FOLDERS:
                 with suppress(FileExistsError):
@@ -295,13 +317,21 @@ class Store:
         with explained("read", marker):
             if not marker.is_file():
                 return False
+        self.require_own_folders()
         try:
-            found = json.loads(self.disk.read(marker))
-        except ValueError:
+            found = json.loads(self.disk.read(marker, MARKER_LIMIT_BYTES))
+        except (ValueError, RecursionError):
             found = None
         if found != {"store_format": STORE_FORMAT}:
             raise StoreError(f"{marker} is not of format {STORE_FORMAT}: choose another store with --store")
         return True
+
+    def require_own_folders(self) -> None:
+        """Raise StoreError if one of the store's folders is a link. Looked at once."""
+        if not self.is_checked:
+            for name in FOLDERS:
+                self.inside(self.root / name / "any")
+            self.is_checked = True
 
     def require_ours(self) -> None:
         """Raise StoreError if the folder holds what no store holds: it is a person's, not ours to fill."""

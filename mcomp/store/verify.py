@@ -109,7 +109,7 @@ def set_apart(store: Store, item: Item) -> Path:
 
 def artifacts(store: Store) -> Iterator[Item]:
     """Yield the results; what has another name than a key is being published, or was not."""
-    for folder in sorted(store.root.glob("artifacts/*/*")):
+    for folder in store.glob("artifacts/*/*"):
         if re.fullmatch(r"[0-9a-f]{64}", folder.name):
             yield Item(folder, "artifacts", folder.name, partial(check_artifact, store.disk, folder))
 
@@ -124,13 +124,13 @@ def check_artifact(disk: Disk, folder: Path) -> None:
 
 def measurements(store: Store) -> Iterator[Item]:
     """Yield the figures."""
-    for path in sorted(store.root.glob("measurements/*/*.json")):
+    for path in store.glob("measurements/*/*.json"):
         yield Item(path, "measurements", path.parent.name, partial(read_figure, store.disk, path))
 
 
 def checkpoints(store: Store) -> Iterator[Item]:
     """Yield what is kept of steps that are not finished."""
-    for folder in sorted(store.root.glob("checkpoints/*/*/*")):
+    for folder in store.glob("checkpoints/*/*/*"):
         key = folder.parent.parent.name
         yield Item(folder, "checkpoints", key, partial(check_checkpoint, store, key, folder))
 
