@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from mcomp.config import Config
-from mcomp.errors import CorruptArtifact, StoreError
+from mcomp.errors import CorruptArtifact, StoreError, named
 from mcomp.fingerprint import canonical, fingerprint
 from mcomp.store.disk import Disk, explained
 
@@ -172,8 +172,8 @@ def require_sizes(manifest: Manifest, sizes: dict[str, int | None]) -> None:
     found = {name: size for name, size in sizes.items() if name not in (MANIFEST, KEY)}
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
-            raise CorruptArtifact(f"{name} is missing")
+            raise CorruptArtifact(f"{named(name)} is missing")
         if name not in expected:
-            raise CorruptArtifact(f"{name} was added")
+            raise CorruptArtifact(f"{named(name)} was added")
         if found[name] != expected[name]:
-            raise CorruptArtifact(f"{name} has {found[name]} bytes instead of {expected[name]}")
+            raise CorruptArtifact(f"{named(name)} has {found[name]} bytes instead of {expected[name]}")

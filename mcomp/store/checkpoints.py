@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from mcomp.config import Config
-from mcomp.errors import CorruptArtifact, StoreError
+from mcomp.errors import CorruptArtifact, StoreError, named
 from mcomp.fingerprint import canonical, fingerprint
 from mcomp.signals import deferred
 from mcomp.stage import Checkpoint
@@ -98,7 +98,7 @@ class StepCheckpoints:
         """Return where the states under a label are, or would be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", label):
             raise ValueError(f"{label!r} cannot be the label of a checkpoint")
-        return self.store.checkpoints_folder(self.key) / label
+        return self.store.inside(self.store.checkpoints_folder(self.key) / label / TENSORS).parent
 
     def write(self, folder: Path, checkpoint: Checkpoint) -> None:
         """Make a folder with a state, all of it synced."""
@@ -142,12 +142,12 @@ class StepCheckpoints:
             raise CorruptArtifact(f"{TENSORS} has other bytes than were written")
         try:
             return Checkpoint(load(data), numbers.numbers)
-        except SafetensorError as error:
-            raise CorruptArtifact(f"{TENSORS}: {error}") from error
+        except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+            raise CorruptArtifact(f"{TENSORS} is no safetensors file of this version") from error
 
     def read_numbers(self, folder: Path) -> Numbers:
         """Return the content of `numbers.json`, after a look at both files' sizes."""
-        if folder.is_symlink() or folder.parent.is_symlink():
+        if folder.is_symlink():
             raise CorruptArtifact("it is a link")
         sizes = self.store.disk.files_below(folder)
         if sizes.keys() != {TENSORS, NUMBERS} or (sizes[NUMBERS] or 0) > NUMBERS_LIMIT_BYTES:
@@ -180,5 +180,5 @@ def difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     """Return in words what differs between two environments."""
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     return ", ".join(
-        f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'unknown')}" for name in names
+        named(f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'unknown')}") for name in names
     )

@@ -63,8 +63,11 @@ class Run:
 
     @property
     def recipe_file(self) -> Path:
-        """Where the recipe of the run is kept as it was resolved."""
-        return self.folder / "recipe.yaml"
+        """Where the recipe of the run is kept as it was resolved. Raises StoreError for a link."""
+        path = self.folder / "recipe.yaml"
+        if path.is_symlink():
+            raise StoreError(f"{path} is a link: a run's recipe never is; remove the link")
+        return path
 
     def write_recipe(self, text: str) -> None:
         """Keep the recipe of the run as it was resolved."""

@@ -281,7 +281,10 @@ class Store:
 
     def glob(self, pattern: str) -> list[Path]:
         """Return the paths in the store that match a pattern, sorted. Raises StoreError as `inside` does."""
-        return [self.inside(path) for path in sorted(self.root.glob(pattern))]
+        found = [self.root]
+        for part in pattern.split("/"):  # level by level: what lies behind a link is not even listed
+            found = [path for folder in found for path in self.inside(folder / part).parent.glob(part)]
+        return sorted(found)
 
     def prepare(self) -> None:
         """Make the folder a store if it is not one yet. Raises StoreError if it is full of other things."""

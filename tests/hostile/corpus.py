@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
-from tests.hostile import headers, pickles, recipes, saved_models
-from tests.hostile.attack import files, named
+from tests.hostile import headers, pickles, recipes, saved_models, stores
+from tests.hostile.attack import command, files, named
+from tests.mcomp.store.example import RUN, SWEEP
 
 ATTACKS = {
     **named("recipes", recipes.ATTACKS),
     **named("pickles", pickles.ATTACKS),
     **named("headers", headers.ATTACKS),
     **named("saved models", saved_models.ATTACKS),
+    **named("stores", stores.ATTACKS),
 }
 
 # Good files, so that whatever opens one would also read it.
@@ -20,6 +23,8 @@ OUTSIDE = files(
     {
         "secret.bin": bytes(64),
         "secret.pt": pickles.archive(pickles.state_dict()),
+        "secret.yaml": recipes.GOOD,
+        f"shard/{'0' * 64}/secret.bin": bytes(64),
         "secret.safetensors": headers.encoded(json.dumps(headers.GOOD).encode()),
     }
 )
@@ -34,3 +39,9 @@ def warm_up(folder: Path) -> None:
     saved_models.save(folder / "model")
     saved_models.load(folder / "model")
     saved_models.start(folder / "model")
+    stores.store_with(stores.ledger())(folder)
+    for act in (stores.use, stores.publish, stores.measure, stores.begin, stores.resume):
+        act(folder)
+    for line in ("verify", f"explain {RUN}", f"report {SWEEP}", "runs", "clean"):
+        command(*line.split(), "--store", "store")(folder)
+    shutil.rmtree(folder / "store")

@@ -40,6 +40,7 @@ CHANGES = (
     "os.truncate",
     "shutil",
 )
+OF_ITS_OWN = ("socket.gethostname",)  # who holds a lease
 NEVER = ("os.putenv", "os.unsetenv", "pickle.find_class")
 # Pickles that mcomp made itself in this process (mcomp.recipe.variants).
 OWN_PICKLES = ("omegaconf", "collections", "builtins", "copyreg", "typing", "mcomp")
@@ -68,7 +69,7 @@ class Watch:
             return isinstance(arguments[0], str | bytes) and not self.may_open(*arguments)
         if event == "pickle.find_class":
             return not str(arguments[0]).startswith(OWN_PICKLES)
-        return event.startswith((*LEAVES, *NEVER))
+        return event.startswith((*LEAVES, *NEVER)) and event not in OF_ITS_OWN
 
     def may_open(self, path: str | bytes, mode: str | None, flags: int) -> bool:
         """Return whether a file may be opened: the attack's own, or to read one of the installed ones."""
