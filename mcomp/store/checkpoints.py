@@ -2,7 +2,8 @@
 
 <root>/checkpoints/<key>/<label>/<number>/
   tensors.safetensors
-  numbers.json        environment, numbers, size and sha256 of the tensors, and a digest of all that
+  numbers.json        key and label, environment, numbers, size and sha256 of the tensors, and a digest of
+                      all that
 
 Only the holder of a key's lease has a `StepCheckpoints`. They are no results: nothing rests on them but the
 time to do the work again, so one that is broken or made elsewhere is said and removed, and one that cannot
@@ -29,11 +30,11 @@ from mcomp.errors import CorruptArtifact, StoreError, named
 from mcomp.fingerprint import canonical, fingerprint
 from mcomp.signals import deferred
 from mcomp.stage import Checkpoint
-from mcomp.store.artifact import FileEntry
+from mcomp.store.artifact import Digest, FileEntry
 from mcomp.store.lease import temporary_name
 from mcomp.store.store import Store
 
-CHECKPOINT_FORMAT: Literal[1] = 1
+CHECKPOINT_FORMAT: Literal[2] = 2
 TENSORS, NUMBERS = "tensors.safetensors", "numbers.json"
 NUM_KEPT = 2
 NUMBERS_LIMIT_BYTES = 64 * 2**20
@@ -42,7 +43,9 @@ NUMBERS_LIMIT_BYTES = 64 * 2**20
 class Numbers(Config):
     """The content of `numbers.json`."""
 
-    format: Literal[1]
+    format: Literal[2]
+    key: Digest
+    label: str
     environment: dict[str, str]
     numbers: dict[str, Any]
     tensors: FileEntry
@@ -86,7 +89,7 @@ class StepCheckpoints:
         unfinished = self.store.root / "work" / temporary_name(self.key)
         try:
             self.store.prepare()
-            self.write(unfinished, checkpoint)
+            self.write(unfinished, label, checkpoint)
             self.place(unfinished, self.folder(label))
         except StoreError as error:
             self.tell(f"no checkpoint was kept: {error}")
@@ -100,13 +103,15 @@ class StepCheckpoints:
             raise ValueError(f"{label!r} cannot be the label of a checkpoint")
         return self.store.inside(self.store.checkpoints_folder(self.key) / label / TENSORS).parent
 
-    def write(self, folder: Path, checkpoint: Checkpoint) -> None:
+    def write(self, folder: Path, label: str, checkpoint: Checkpoint) -> None:
         """Make a folder with a state, all of it synced."""
         disk = self.store.disk
         tensors = save({name: plain(tensor) for name, tensor in checkpoint.tensors.items()})
         entry = FileEntry(size=len(tensors), sha256=hashlib.sha256(tensors).hexdigest())
         numbers = Numbers(
             format=CHECKPOINT_FORMAT,
+            key=self.key,
+            label=label,
             environment=dict(self.environment()),
             numbers=dict(checkpoint.numbers),
             tensors=entry,
@@ -146,7 +151,7 @@ class StepCheckpoints:
             raise CorruptArtifact(f"{TENSORS} is no safetensors file of this version") from error
 
     def read_numbers(self, folder: Path) -> Numbers:
-        """Return the content of `numbers.json`, after a look at both files' sizes."""
+        """Return the content of `numbers.json`, checked against the files' sizes and where it lies."""
         if folder.is_symlink():
             raise CorruptArtifact("it is a link")
         sizes = self.store.disk.files_below(folder)
@@ -159,6 +164,9 @@ class StepCheckpoints:
             raise CorruptArtifact(f"{NUMBERS} is not of this version") from error
         if numbers.encoded() != data:
             raise CorruptArtifact(f"{NUMBERS} has other bytes than were written")
+        if (numbers.key, numbers.label) != (self.key, folder.parent.name):
+            whose = named(f"{numbers.key[:12]}/{numbers.label}")
+            raise CorruptArtifact(f"it is a state of {whose}")
         if sizes[TENSORS] != numbers.tensors.size:
             raise CorruptArtifact(f"{TENSORS} has {sizes[TENSORS]} bytes instead of {numbers.tensors.size}")
         return numbers

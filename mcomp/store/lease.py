@@ -89,13 +89,28 @@ def described(holder: Path) -> str:
 
 def temporary_name(key: str) -> str:
     """Return a fresh name for something unfinished of `key`, from which its owner can be told."""
-    return f"{key}-{os.getpid()}-{os.urandom(4).hex()}"
+    pid = os.getpid()
+    return f"{key}-{pid}-{start_of(pid)}-{os.urandom(4).hex()}"
 
 
 def is_left_behind(name: str, key: str | None = None) -> bool:
     """Return whether a name is that of something unfinished, of `key` if given, whose process is gone."""
-    match = re.fullmatch(r"(.+)-(\d{1,9})-[0-9a-f]{8}", name)
-    return match is not None and key in (None, match[1]) and not is_alive(int(match[2]))
+    match = re.fullmatch(r"(.+)-(\d{1,9})-(\d{1,20})-[0-9a-f]{8}", name)
+    if match is None or key not in (None, match[1]):
+        return False
+    pid, then = int(match[2]), int(match[3])
+    # Numbers are given again: the first process of every container has the same one.
+    now = start_of(pid)
+    return not is_alive(pid) or (now != then and 0 not in (now, then))
+
+
+def start_of(pid: int) -> int:
+    """Return when a process started, in ticks since this machine did; 0 where the system does not say."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(text.rpartition(b")")[2].split()[19])  # the name before may hold anything
 
 
 def is_alive(pid: int) -> bool:

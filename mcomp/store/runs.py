@@ -14,7 +14,7 @@ from typing import Any
 from mcomp import plainfile
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
-from mcomp.store.lease import hold_if_free, is_held
+from mcomp.store.lease import hold_if_free, is_held, temporary_name
 from mcomp.store.ledger import Ledger
 from mcomp.store.sealed import sealed, unsealed
 
@@ -99,7 +99,8 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one of the run's files, whole or not at all; when this returns, it is kept."""
-        self.disk.put(self.folder / name, text.encode(), self.folder / f"{name}.new")
+        work = self.folder.parent.parent / "work"
+        self.disk.put(self.folder / name, text.encode(), work / temporary_name(self.id))
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:

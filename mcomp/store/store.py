@@ -6,7 +6,7 @@
            runs/<time>-<recipe>-<xxxx>/ events, ledger and resolved recipe of each run
            sweeps/<time>-<recipe>-<xxxx>/  plan and results of each sweep (mcomp.store.sweeps)
            leases/                      who works on which key (mcomp.store.lease)
-           work/                        scratch space of steps that are running
+           work/                        what is unfinished: scratch space of steps, files that get their name
            checkpoints/<key>/           what a step that is not finished has done (mcomp.store.checkpoints)
            quarantine/  replaced/       results found broken; results replaced on request
 
@@ -185,6 +185,13 @@ class Store:
             with suppress(StoreError):
                 self.disk.remove(folder)
 
+    def tidy(self) -> None:
+        """Remove what dead processes left in work/, whatever it was of. Only room is lost if this fails."""
+        for path in self.glob("work/*"):
+            if is_left_behind(path.name):
+                with suppress(StoreError):
+                    self.disk.remove(path)
+
     def remove_leftovers(self, key: str) -> None:
         """Remove what dead processes left unfinished of a key."""
         for folder in (self.root / "work", self.artifact_folder(key).parent):
@@ -213,8 +220,9 @@ class Store:
         self.disk.put(path, encoded_figure(path, value), self.root / "work" / temporary_name(key))
 
     def new_run(self, recipe_name: str) -> Run:
-        """Begin the record of a run."""
+        """Begin the record of a run, in a store without scratch of runs that were killed."""
         self.prepare()
+        self.tidy()
         return make_run(self.disk, self.root / "runs", recipe_name)
 
     def runs(self) -> list[str]:

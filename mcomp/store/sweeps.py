@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mcomp.config import Config
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
-from mcomp.store.lease import hold_if_free
+from mcomp.store.lease import hold_if_free, temporary_name
 from mcomp.store.ledger import Ledger
 from mcomp.store.sealed import sealed, unsealed
 
@@ -115,7 +115,8 @@ class SweepFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write one of the sweep's files, whole or not at all."""
-        self.disk.put(self.folder / name, text.encode(), self.folder / f"{name}.new")
+        work = self.folder.parent.parent / "work"
+        self.disk.put(self.folder / name, text.encode(), work / temporary_name(self.id))
 
     def write_json(self, name: str, value: Any) -> None:
         """Write plain JSON."""

@@ -21,9 +21,10 @@ from mcomp.store.artifact import inspect
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold_if_free, is_held
 from mcomp.store.runs import LEDGER
-from mcomp.store.store import Store, read_figure, valid
+from mcomp.store.store import Store, read_figure
 from mcomp.store.sweeps import ANSWERED, RECORD
 
+KEY = re.compile(r"[0-9a-f]{64}")
 State = Literal["ok", "broken", "unreadable", "in use"]
 
 
@@ -110,7 +111,7 @@ def set_apart(store: Store, item: Item) -> Path:
 def artifacts(store: Store) -> Iterator[Item]:
     """Yield the results; what has another name than a key is being published, or was not."""
     for folder in store.glob("artifacts/*/*"):
-        if re.fullmatch(r"[0-9a-f]{64}", folder.name):
+        if KEY.fullmatch(folder.name):
             yield Item(folder, "artifacts", folder.name, partial(check_artifact, store.disk, folder))
 
 
@@ -132,14 +133,15 @@ def checkpoints(store: Store) -> Iterator[Item]:
     """Yield what is kept of steps that are not finished."""
     for folder in store.glob("checkpoints/*/*/*"):
         key = folder.parent.parent.name
-        yield Item(folder, "checkpoints", key, partial(check_checkpoint, store, key, folder))
+        if KEY.fullmatch(key):
+            yield Item(folder, "checkpoints", key, partial(check_checkpoint, store, key, folder))
 
 
 def check_checkpoint(store: Store, key: str, folder: Path) -> None:
     """Compare every byte of a state with what was written."""
     from mcomp.store.checkpoints import TENSORS, StepCheckpoints  # imports torch
 
-    numbers = StepCheckpoints(store, valid(key), dict, store.on_problem).read_numbers(folder)
+    numbers = StepCheckpoints(store, key, dict, store.on_problem).read_numbers(folder)
     if store.disk.sha256(folder / TENSORS) != numbers.tensors.sha256:
         raise CorruptArtifact(f"{TENSORS} has other bytes than were written")
 

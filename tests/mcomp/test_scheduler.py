@@ -17,6 +17,7 @@ from mcomp.store.ledger import Ledger
 from mcomp.store.store import Store
 from mcomp.store.verify import examined, items
 from tests.mcomp.store.faults import FaultyDisk
+from tests.mcomp.store.protocols import DEAD
 from tests.mcomp.toys import RECIPE, ToyExport
 from tests.mcomp.voices import Quiet
 from tests.tiny import artifacts, files_below, unfinished
@@ -368,6 +369,31 @@ def test_a_broken_model_is_set_aside_and_made_again_within_the_run(plan: MakePla
     assert second.files["export"].read_bytes() == exported
     assert [path.name for path in (store.root / "quarantine").iterdir()] == [f"{keys(first)[0]}-1"]
     assert reporter.said[0] == "what was broken is made again"
+
+
+def test_results_that_changed_places_are_set_aside_and_made_again(plan: MakePlan, store: Store) -> None:
+    first = execute(plan(), store)
+    before = {key: files_below(store.artifact_folder(key)) for key in keys(first)}
+    one, other = map(store.artifact_folder, keys(first)[:2])
+    one.rename(store.root / "third")
+    other.rename(one)
+    (store.root / "third").rename(other)
+    assert [examined(store, item, move=False).state for item in items(store)].count("broken") == 2
+    assert statuses(execute(plan(), store).ledger)[:2] == ["fit computed", "more computed"]
+    assert before == {key: files_below(store.artifact_folder(key)) for key in keys(first)}
+    assert {path.name for path in (store.root / "quarantine").iterdir()} == {
+        f"{key}-1" for key in keys(first)[:2]
+    }
+
+
+def test_what_a_killed_run_left_of_a_result_that_is_there_goes_with_the_next_run(
+    plan: MakePlan, store: Store
+) -> None:
+    first = execute(plan(), store)
+    for name in (keys(first)[0], first.run.id):
+        (store.root / "work" / f"{name}-{DEAD}-00000000" / "scratch").mkdir(parents=True)
+    assert statuses(execute(plan(), store).ledger) == [f"{stage} hit" for stage in ALL]
+    assert unfinished(store.root) == []
 
 
 @pytest.mark.parametrize("position", [2, 3])

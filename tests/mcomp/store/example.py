@@ -59,18 +59,12 @@ RUN, SWEEP = "20260101-000000-tiny-0000", "20260102-000000-tiny-0001"
 
 def furnish(root: Path) -> Store:
     """Make a store with some of everything: results a and b, a figure, two states, a run and a sweep."""
-    import torch
-
-    from mcomp.stage import Checkpoint
-    from mcomp.store.checkpoints import StepCheckpoints
-
     store = Store(root)
     for name in ("a", "b"):
         publish(store, name)
     store.put_measurement(key("a"), "cost", {"seconds": 1.5})
-    states = StepCheckpoints(store, key("c"), dict, print)
     for number in (1, 2):
-        states.save("train", Checkpoint({"weight": torch.full((64,), float(number))}, {"number": number}))
+        save_state(store, "c", "train", number)
     run = Run(RUN, root / "runs" / RUN, store.disk)
     run.folder.mkdir()
     run.event("run started", keys=[key("a"), key("c")])
@@ -83,6 +77,19 @@ def furnish(root: Path) -> Store:
     sweep.write_answered({0: ledger("done")})
     sweep.write_json("plan.json", {"jobs": [{"keys": [key("b")]}]})
     return store
+
+
+def save_state(store: Store, name: str, label: str, number: int) -> None:
+    """Keep a state of a result that is not finished; what is in it can be told from its number."""
+    import torch
+
+    from mcomp.stage import Checkpoint
+    from mcomp.store.checkpoints import StepCheckpoints
+
+    weight = torch.full((64,), float(number))
+    StepCheckpoints(store, key(name), dict, print).save(
+        label, Checkpoint({"weight": weight}, {"number": number})
+    )
 
 
 def flip(path: Path) -> None:

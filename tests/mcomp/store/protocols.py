@@ -25,6 +25,7 @@ from tests.mcomp.store.faults import FaultyDisk, Killed
 
 RUN, OLD_RUN = "20260101-000000-tiny-0000", "20250101-000000-tiny-0000"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+DEAD = f"{2**22 + 1}-1"  # no process has such a number
 BROKEN_FIGURE = b'{"value": {"seconds": 1}'
 
 
@@ -37,7 +38,9 @@ def in_memory() -> Iterator[Path]:
 
 
 def make_template(root: Path) -> None:
-    """Make a store: results that are needed, one of them broken, and others; figures, states and runs."""
+    """Make a store: results that are needed, one of them broken, and others; figures, states and runs; and
+    what a process that was killed left.
+    """
     store = Store(root, FaultyDisk())
     for name in ("old", "spare", "bad", "loose", "spent"):
         publish(store, name)
@@ -47,6 +50,7 @@ def make_template(root: Path) -> None:
     store.measurement_file(key("old"), "latency").write_bytes(BROKEN_FIGURE)
     for number in (1, 2):
         states(store).save("train", Checkpoint({}, {"number": number}))
+    (root / "work" / f"{key('new')}-{DEAD}-00000000" / "scratch").mkdir(parents=True)
     for run_id, names in ((OLD_RUN, ("spent",)), (RUN, ("old", "spare", "bad", "new"))):
         (root / "runs" / run_id).mkdir()
         run = Run(run_id, root / "runs" / run_id, store.disk)
@@ -96,6 +100,8 @@ def replacing(store: Store) -> None:
 def starting(store: Store) -> None:
     with store.new_run("tiny").under_way([key("old")]):
         pass
+    if is_sound(store):
+        assert list(store.root.glob("work/*")) == []
 
 
 def leasing(store: Store) -> None:

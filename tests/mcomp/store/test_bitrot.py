@@ -23,7 +23,17 @@ from tests.mcomp.store.damage import (
     random_swap,
     random_truncation,
 )
-from tests.mcomp.store.example import RUN, SWEEP, furnish, is_whole, key, key_json, ledger, publish
+from tests.mcomp.store.example import (
+    RUN,
+    SWEEP,
+    furnish,
+    is_whole,
+    key,
+    key_json,
+    ledger,
+    publish,
+    save_state,
+)
 from tests.mcomp.store.faults import FaultyDisk
 from tests.mcomp.store.protocols import copied, in_memory
 
@@ -36,6 +46,11 @@ NUM_CASES: dict[Damage, int] = {
     random_swap: 100,
     random_extra: 100,
 }
+
+
+# By whose they are and their label, the states that there are, and those that not every furnished store has.
+STATES = {("c", "train"): (1, 2), ("c", "recover"): (3,), ("d", "train"): (4,)}
+MORE_STATES = (("c", "recover", 3), ("d", "train", 4))
 
 
 # Chosen changes of one result
@@ -83,6 +98,8 @@ def template() -> Iterator[Path]:
     with in_memory() as folder:
         store = furnish(folder / "template")
         store.put_measurement(key("b"), "cost", {"seconds": 2.5})
+        for name, label, number in MORE_STATES:
+            save_state(store, name, label, number)
         yield store.root
 
 
@@ -103,8 +120,11 @@ def told_when_used(root: Path) -> list[str]:
         with suppress(CorruptArtifact):  # it was told
             assert artifact is None or is_whole(artifact, name)
         assert store.measurement(key(name), "cost") in (None, {"seconds": seconds})
-    state = StepCheckpoints(store, key("c"), dict, told.append).load("train")
-    assert state is None or state.tensors["weight"].tolist() == [state.numbers["number"]] * 64
+    for name, label in STATES:
+        state = StepCheckpoints(store, key(name), dict, told.append).load(label)
+        number = state.numbers["number"] if state is not None else None
+        assert number in STATES[name, label] or state is None
+        assert state is None or state.tensors["weight"].tolist() == [number] * 64
     sweep, run = store.sweep(SWEEP), store.run(RUN)
     reads: dict[Path, tuple[Callable[[], object], object]] = {
         run.folder / "ledger.json": (run.read_ledger, ledger("done", RUN)),
@@ -132,11 +152,42 @@ def test_random_damage_is_always_noticed_and_never_used(damage: Damage, template
         assert len(broken) <= len(changed), f"seed {seed}: {broken} for {changed}"
         told = told_when_used(root)
         # A state that is not the newest one is not used, unless the newest is broken.
-        unused = all("00000001" in path.parts for path in changed)
+        unused = all(f"{key('c')}/train/00000001" in str(path) for path in changed)
         assert told or unused, f"seed {seed}: {changed} is not told"
         [examined(store, item) for item in items(store)]
         assert told_when_used(root) == [], f"seed {seed}"
         shutil.rmtree(root)
+
+
+# Whole folders of one kind that changed places: each is in order, but where it should not be
+
+A, B, C, D = map(key, "abcd")
+CHANGED_PLACES = {
+    "results": (f"artifacts/{A[:2]}/{A}", f"artifacts/{B[:2]}/{B}"),
+    "figures": (f"measurements/{A}", f"measurements/{B}"),
+    "states of one result": (f"checkpoints/{C}/train/00000002", f"checkpoints/{C}/recover/00000001"),
+    "states of two results": (f"checkpoints/{C}/train/00000002", f"checkpoints/{D}/train/00000001"),
+    "all states of two labels": (f"checkpoints/{C}/train", f"checkpoints/{C}/recover"),
+    "all states of two results": (f"checkpoints/{C}", f"checkpoints/{D}"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED_PLACES)
+def test_folders_that_changed_places_are_noticed_and_not_used(what: str, template: Path) -> None:
+    root = copied(template, template.with_name(what))
+    one, other = (root / name for name in CHANGED_PLACES[what])
+    one.rename(root / "third")
+    other.rename(one)
+    (root / "third").rename(other)
+    kept = Store(root, FaultyDisk(), on_problem=pytest.fail)
+    found = [examined(kept, item, move=False) for item in items(kept)]
+    broken = [each.item.path for each in found if each.state == "broken"]
+    assert all(any(path.is_relative_to(place) for path in broken) for place in (one, other))
+    assert all(path.is_relative_to(one) or path.is_relative_to(other) for path in broken)
+    assert len(told_when_used(root)) >= 2
+    [examined(kept, item) for item in items(kept)]
+    assert told_when_used(root) == []
+    assert {examined(kept, item).state for item in items(kept)} == {"ok"}
 
 
 def test_an_undamaged_store_tells_nothing(template: Path) -> None:

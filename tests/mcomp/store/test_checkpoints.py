@@ -137,6 +137,23 @@ def test_the_tensors_of_another_state_are_noticed(tmp_path: Path) -> None:
     assert "has other bytes than were written" in kept.told[0]
 
 
+def test_a_state_of_other_work_is_told_and_removed(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    other = StepCheckpoints(kept.store, key("other"), lambda: HERE, kept.told.append)
+    other.save("train", state(1))
+    kept.save(2, "recover")
+    kept.save(3)
+    mine = kept.store.checkpoints_folder(key("new"))
+    for number, foreign in ((1, mine / "recover"), (2, other.folder("train"))):
+        (foreign / "00000001").rename(mine / "train" / f"0000000{number + 1}")
+    assert kept.load() == 3
+    assert [text.partition("is not used: ")[2] for text in kept.told] == [
+        f"it is a state of {key('other')[:12]}/train",
+        f"it is a state of {key('new')[:12]}/recover",
+    ]
+    assert kept.folders() == ["00000001"]
+
+
 def test_where_both_states_are_broken_the_work_begins_anew(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     for number in (1, 2):
@@ -160,7 +177,7 @@ def test_a_state_of_another_version_is_not_used(tmp_path: Path) -> None:
     kept.save(1)
     path = newest(kept, NUMBERS)
     content = json.loads(path.read_bytes())
-    content["checkpoint"]["format"] = 2
+    content["checkpoint"]["format"] = 1
     path.write_text(json.dumps(content))
     assert kept.load() is None
     assert "is not of this version" in kept.told[0]

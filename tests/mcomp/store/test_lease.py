@@ -65,3 +65,14 @@ def test_what_a_dead_process_left_is_known_by_its_name(monkeypatch: pytest.Monke
     assert is_left_behind(name)
     assert is_left_behind(name, "20260101-000000-tiny-0000")
     assert not is_left_behind(name, "20260101-000000-tiny")
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_is_another() -> None:
+    key, pid, start, chance = temporary_name("a").split("-")
+    assert int(start) > 0
+    assert is_left_behind(f"{key}-{pid}-{int(start) - 1}-{chance}")
+
+
+def test_where_the_system_does_not_say_when_a_process_started_its_number_decides() -> None:
+    assert not is_left_behind(f"a-{os.getpid()}-0-00000000")
+    assert is_left_behind(f"a-{2**22 + 1}-0-00000000")  # no process has such a number

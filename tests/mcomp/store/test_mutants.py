@@ -6,6 +6,7 @@ The syncs, left out one by one, are in test_powercut.py, test_powercut_of_clean.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,6 +21,7 @@ from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.fingerprint import canonical
 from mcomp.store import artifact, clean, lease, records, runs, store, sweeps, verify
 from mcomp.store.artifact import Artifact, Manifest
+from mcomp.store.checkpoints import Numbers, StepCheckpoints
 from mcomp.store.clean import Rules, removals, remove
 from mcomp.store.disk import Disk
 from mcomp.store.records import Record
@@ -28,9 +30,9 @@ from mcomp.store.sealed import DIGEST
 from mcomp.store.store import Store
 from tests.mcomp.store.damage import SEEN_ON_A_HIT, SEEN_ON_USE
 from tests.mcomp.store.example import RUN as FURNISHED_RUN
-from tests.mcomp.store.example import SWEEP, flip, furnish, is_whole, key, key_json
+from tests.mcomp.store.example import SWEEP, flip, furnish, is_whole, key, key_json, save_state
 from tests.mcomp.store.faults import FaultyDisk
-from tests.mcomp.store.protocols import NOW, in_memory, make_template, tried, wrong
+from tests.mcomp.store.protocols import DEAD, NOW, in_memory, make_template, tried, wrong
 
 
 class Template(NamedTuple):
@@ -214,13 +216,30 @@ def left_by_a_living_process(kept: Store) -> list[str]:
 
 
 def left_by_a_dead_process(kept: Store) -> list[str]:
-    folder = kept.root / "work" / f"{key('a')}-{2**22 + 1}-00000000"  # no process has such a number
-    folder.mkdir()
+    (folder := kept.root / "work" / f"{key('a')}-{DEAD}-00000000").mkdir()
     with kept.lease(key("a"), pytest.fail):
         return ["what a dead process left stays"] if folder.exists() else []
 
 
+def left_by_a_namesake(kept: Store) -> list[str]:
+    (folder := kept.root / "work" / f"{key('a')}-{os.getpid()}-1-00000000").mkdir()
+    kept.new_run("tiny")
+    return ["what a process of the same number left stays"] if folder.exists() else []
+
+
+def state_of_other_work(kept: Store) -> list[str]:
+    save_state(kept, "d", "train", 3)
+    states = StepCheckpoints(kept, key("c"), dict, lambda text: None)
+    shutil.rmtree(states.folder("train"))
+    (kept.checkpoints_folder(key("d")) / "train").rename(states.folder("train"))
+    return ["a state of another result is used"] if states.load("train") else []
+
+
 # What is left out.
+
+
+def credulous(self: StepCheckpoints, folder: Path) -> Numbers:
+    return Numbers.model_validate(json.loads((folder / "numbers.json").read_bytes())["checkpoint"])
 
 
 def trusting(data: bytes) -> Manifest:
@@ -326,6 +345,12 @@ MUTANTS: dict[str, Mutant | Left] = {
     ),
     "clean believes ledgers only": Mutant(
         records, "matches", only_ledgers, partial(with_furnished, cleaned_after_a_run_was_interrupted)
+    ),
+    "a state does not say of which work it is": Mutant(
+        StepCheckpoints, "read_numbers", credulous, partial(with_furnished, state_of_other_work)
+    ),
+    "numbers of processes are taken for processes": Mutant(
+        lease, "start_of", lambda pid: 0, partial(with_furnished, left_by_a_namesake)
     ),
     "verify does not ask for the lease": Mutant(
         verify, "hold_if_free", always_free, partial(with_furnished, verified_while_leased)

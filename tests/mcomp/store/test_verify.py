@@ -173,6 +173,13 @@ def test_what_is_replaced_while_it_is_read_is_not_broken(root: Path) -> None:
     assert {each.state for each in findings} == {"ok"}
 
 
+def test_what_a_person_put_there_is_not_looked_at(root: Path) -> None:
+    for name in ("artifacts/mine/mine", "checkpoints/mine/mine/00000001", "measurements/mine", "runs/mine"):
+        (root / name).mkdir(parents=True)
+        (root / name / "thesis.tex").write_text("mine")
+    assert states(verified(root)) == ALL_WELL
+
+
 # What cannot be read
 
 
