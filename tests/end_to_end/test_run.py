@@ -112,7 +112,11 @@ def test_another_order_computes_only_what_is_new(workplace: Path) -> None:
 
 
 def test_a_field_that_only_has_a_default_is_overridden_without_a_plus(finished: Finished) -> None:
-    for override in ("stages.qat.observer=moving_average", "compute.threads=1", "stages.prune.nearest=true"):
+    for override in (
+        "stages.qat.observer.type=moving_average",
+        "compute.threads=1",
+        "stages.prune.nearest=true",
+    ):
         done = mcomp("check", "--quick", "tiny.yaml", override, cwd=finished.folder)
         assert (done.returncode, done.stderr) == (0, "")
 

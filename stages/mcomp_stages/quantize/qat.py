@@ -4,7 +4,7 @@
       type: quantize.qat
       weights: {bits: 8}
       activations: {bits: 8}
-      observer: minmax
+      observer: {type: minmax}
       calibration_batches: 8
       moving_ranges: 0.75
       keep_float: []
@@ -30,6 +30,7 @@ from pydantic import Field
 from mcomp.config import Config, module_patterns
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.quantization.observers.config import MinMax, ObserverChoice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,9 +53,8 @@ class QuantizeQat(StageConfig):
     weights: Integers = Integers()
     activations: Integers = Integers()
     observer: Annotated[
-        Literal["minmax", "moving_average"],
-        Field(description="the first ranges: extremes of all calibration batches, or their moving average"),
-    ] = "minmax"
+        ObserverChoice, Field(description="how the first ranges follow from the calibration batches")
+    ] = MinMax()
     calibration_batches: Annotated[int, Field(ge=1, description="batches that set the first ranges")] = 8
     moving_ranges: Annotated[
         float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.model.select import select_modules
 from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.observers.choice import observer_for
+from mcomp_stages.methods.quantization.observers.config import ObserverChoice
+from mcomp_stages.methods.quantization.observers.observer import Observer
 from mcomp_stages.methods.quantization.placement import Placement, placement
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph, canonical_graph
 
@@ -47,7 +51,7 @@ def matches(module: nn.Module, pattern: str, sites: Placement) -> list[str]:
     return layers
 
 
-def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observer: str) -> Model:
+def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observer: ObserverChoice) -> Model:
     """Return a copy of a model with quantizers whose ranges come from `batches`."""
     model = model.copy()
     graph = model.training_module(example)
@@ -56,17 +60,32 @@ def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observe
     return model.with_trained(graph)
 
 
-def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], observer: str) -> None:
-    """Set the ranges of the activations by running inputs through the graph in float, in inference mode."""
+def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: ObserverChoice) -> None:
+    """Set the ranges of the activations by running inputs through the graph in float, in inference mode.
+
+    Raises StageError, naming the first site, if values are not finite.
+    """
     graph.train(False)
-    quantizers = graph.activation_quantizers().values()
-    for quantizer in quantizers:
-        quantizer.observer = observer
+    quantizers = graph.activation_quantizers()
+    observers = {site: observer_for(choice) for site in quantizers}
+    for site, quantizer in quantizers.items():
+        quantizer.watch = partial(observe, observers[site], site)
+    num_batches = 0
     with torch.no_grad():
         for inputs in batches:
             graph(**inputs)
-    for quantizer in quantizers:
-        quantizer.observer = None
+            num_batches += 1
+    for site, quantizer in quantizers.items():
+        quantizer.watch = None
+        quantizer.set_range(observers[site].range(quantizer.integers()), num_batches)
+
+
+def observe(observer: Observer, site: str, x: Tensor) -> None:
+    """Show a batch of values to an observer. Raises StageError naming the site if some are not finite."""
+    try:
+        observer.update(x)
+    except ValueError as error:
+        raise StageError(f"{error}; look at the calibration data and the weights", module=site) from error
 
 
 def with_moving_ranges(model: Model, num_steps: int) -> Model:

@@ -10,17 +10,21 @@ Source: Jacob et al. 2018, arXiv:1712.05877.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mcomp_stages.methods.quantization.observers import OBSERVERS, moving_average
+from mcomp_stages.methods.quantization.observers.extremes import towards
+from mcomp_stages.methods.quantization.observers.observer import Grid, Range
 from mcomp_stages.methods.quantization.operators import along
 
 # Below any scale that data gives; products of two of them are still normal float32 numbers.
 SMALLEST_SCALE = 1e-12
 LARGEST_WEIGHT = 127
+# How far a range goes towards that of a training batch: it looks back over some 20 batches.
+NEWEST = 0.05
 
 
 def activation_grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +72,7 @@ class ActivationQuantizer(nn.Module):
     """Quantize one activation per tensor to uint8.
 
     Buffers: `low` and `high`, the range; `seen`, how many calibration batches gave it; `updates_left`, how
-    many more training steps move it. While `observer` is set the quantizer only watches and lets values pass.
+    many more training steps move it. While `watch` is set, values are shown to it and pass as they are.
     """
 
     low: Tensor
@@ -80,11 +84,11 @@ class ActivationQuantizer(nn.Module):
         super().__init__()
         for name, tensor in fresh_state().items():
             self.register_buffer(name, tensor)
-        self.observer: str | None = None
+        self.watch: Callable[[Tensor], None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.observer is not None:
-            self.observe(x.detach(), self.observer)
+        if self.watch is not None:
+            self.watch(x.detach())
             return x
         if self.training and self.updates_left > 0:
             self.follow(x.detach())
@@ -95,18 +99,20 @@ class ActivationQuantizer(nn.Module):
         """Return the float32 scale and uint8 zero point, both scalars."""
         return activation_grid(self.low, self.high)
 
-    def observe(self, x: Tensor, observer: str) -> None:
-        """Take a calibration batch into the range."""
-        batch = torch.aminmax(x)
-        low, high = OBSERVERS[observer]((self.low, self.high), (batch.min, batch.max)) if self.seen else batch
-        self.low.copy_(low)
-        self.high.copy_(high)
-        self.seen += 1
+    def integers(self) -> Grid:
+        """Return what a range has to be found for."""
+        return Grid(levels=256)
+
+    def set_range(self, found: Range, num_batches: int) -> None:
+        """Take the range that so many calibration batches gave."""
+        self.low.copy_(found[0])
+        self.high.copy_(found[1])
+        self.seen.fill_(num_batches)
 
     def follow(self, x: Tensor) -> None:
         """Move the range a little towards a training batch's."""
         batch = torch.aminmax(x)
-        low, high = moving_average((self.low, self.high), (batch.min, batch.max))
+        low, high = towards((self.low, self.high), (batch.min, batch.max), NEWEST)
         self.low.copy_(low)
         self.high.copy_(high)
         self.updates_left -= 1

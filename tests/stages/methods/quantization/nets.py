@@ -11,6 +11,7 @@ from torch.nn import functional
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
+from mcomp_stages.methods.quantization.observers.config import MinMax
 
 
 class ResidualNet(nn.Module):
@@ -84,4 +85,4 @@ def quantized_model(model: Model, inputs: dict[str, Tensor] | None = None) -> Mo
     inputs = inputs or pictures()
     example = {name: tensor[:2] for name, tensor in inputs.items()}
     edited = model.edited(quantizers_for(model.module, example))
-    return calibrated(edited, example, [inputs], "minmax")
+    return calibrated(edited, example, [inputs], MinMax())
