@@ -101,11 +101,11 @@ class Executor:
             raise CorruptArtifact(what)
         return load_model(artifact.verified(MODEL))
 
-    def serve(self, recipe: Recipe, file: Path, baseline_file: Path) -> tuple[Served, Served]:
+    def serve(self, recipe: Recipe, scratch: Path, file: Path, baseline_file: Path) -> tuple[Served, Served]:
         """Measure an exported file and the baseline's in their runtime, in turns, on the test split."""
         task, settings = cast(TaskConfig, recipe.task), recipe.measure
         test = self.loaded_data(recipe).split("test")
-        result, baseline = (serve(each, test, task, settings) for each in (file, baseline_file))
+        result, baseline = (serve(each, test, task, settings, scratch) for each in (file, baseline_file))
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
         return versus(result, baseline, file, baseline_file, inputs, settings, task.direction)

@@ -207,7 +207,8 @@ class Scheduler:
         known = read_figures(self.store, Pair, step.key, name)
         if known is None:
             self.reporter.log("measuring the exported file and the baseline's in turns")
-            result, other = self.executor.serve(self.plan.recipe, *map(exported_file, artifacts))
+            with self.store.workspace(step.key) as scratch:
+                result, other = self.executor.serve(self.plan.recipe, scratch, *map(exported_file, artifacts))
             known = Pair(result=result, baseline=other)
             self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
         return known

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import get_args
 
 from mcomp.check.binding import Binding, identity
@@ -18,6 +17,7 @@ from mcomp.plan import Plan, Step
 from mcomp.recipe.build import LoadedRecipe
 from mcomp.scheduler import Scheduler
 from mcomp.store.store import Store
+from mcomp.store.temporary import temporary_store
 
 
 def check(loaded: LoadedRecipe, plan: Plan, store: Store, on_step: Callable[[str], None]) -> Findings:
@@ -26,8 +26,8 @@ def check(loaded: LoadedRecipe, plan: Plan, store: Store, on_step: Callable[[str
     `on_step` is told what is being done. Raises RecipeError with the places of what would fail.
     """
     notes = Notes(on_step)
-    with TemporaryDirectory(prefix="mcomp-check-") as folder:
-        rehearsal = Rehearsal.of(loaded, Store(Path(folder) / "store"), notes)
+    with temporary_store("mcomp-check") as scratch:
+        rehearsal = Rehearsal.of(loaded, scratch, notes)
         on_step("data and models")
         rehearsal.binding.bind()
         rehearse(rehearsal.scheduler)

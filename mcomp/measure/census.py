@@ -6,10 +6,10 @@ Accuracy does not show whether a layer fell back to float; its operator in the o
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 
@@ -20,12 +20,13 @@ from mcomp.store.ledger import Census
 WIDE = 8  # input channels from which an integer convolution was no slower than the float one
 
 
-def census(path: Path, threads: int = 1) -> Census:
+def census(path: Path, scratch: Path, threads: int = 1) -> Census:
     """Count the operators of the graph that ONNX Runtime makes of `path` on this machine.
 
-    Raises StageError if the runtime refuses the file.
+    It is written into a folder in `scratch` for that, and removed again. Raises StageError if the runtime
+    refuses the file.
     """
-    graph = optimised_graph(path, threads)
+    graph = optimised_graph(path, scratch, threads)
     nodes = list(all_nodes(graph))
     constant = constant_names(graph, nodes)
     float_layers = [node for node in nodes if is_layer(node, FLOAT_LAYERS, constant)]
@@ -39,9 +40,9 @@ def census(path: Path, threads: int = 1) -> Census:
     )
 
 
-def optimised_graph(path: Path, threads: int) -> onnx.GraphProto:
+def optimised_graph(path: Path, scratch: Path, threads: int) -> onnx.GraphProto:
     """Return the graph that the runtime builds for this machine, written by the runtime itself."""
-    with tempfile.TemporaryDirectory(prefix="mcomp-census-") as folder:
+    with TemporaryDirectory(dir=scratch) as folder:
         written = Path(folder) / "optimised.onnx"
         options = session_options(threads)
         options.optimized_model_filepath = str(written)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime"
 
 
-def serve(file: Path, split: Split, task: TaskConfig, measure: Measure) -> Served:
+def serve(file: Path, split: Split, task: TaskConfig, measure: Measure, scratch: Path) -> Served:
     """Return what is known of a file alone: the metric on `split` in its runtime, its bytes and its census.
 
-    Raises StageError if the runtime refuses it.
+    `scratch` is a folder for what the runtime writes. Raises StageError if the runtime refuses it.
     """
     from mcomp.measure.accuracy import evaluate_file
 
@@ -41,7 +41,7 @@ def serve(file: Path, split: Split, task: TaskConfig, measure: Measure) -> Serve
         size_bytes=file.stat().st_size,
         test=quality.metric,
         per_class=quality.per_class,
-        census=census(file, measure.threads),
+        census=census(file, scratch, measure.threads),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mcomp.store.store import Store
 from tests.crash.conftest import STORE, results, without
-from tests.tiny import STEPS, mcomp, started
+from tests.tiny import STEPS, mcomp, started, unfinished
 
 PATIENCE_SECONDS = 120
 KILLS_A_RUN = 5
@@ -59,6 +59,7 @@ def kill_and_finish(seed: int, folder: Path, undisturbed: Path) -> None:
     assert "is not used" not in done.stderr
     assert results(folder / STORE) == results(undisturbed)
     assert list((folder / STORE / "checkpoints").iterdir()) == []
+    assert unfinished(folder / STORE) == []
 
 
 def test_killed_five_times_a_run_ends_with_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Watch:
             return self.writes or not flags & WRITING
         place = os.path.abspath(os.fsdecode(path))
         is_installed = any(place.startswith(f"{root}{os.sep}") for root in OWN)
-        return (is_installed or HARMLESS.match(place)) and not flags & WRITING
+        return (is_installed or HARMLESS.match(place) is not None) and not flags & WRITING
 
     def is_inside(self, path: str | bytes | os.PathLike[Any]) -> bool:
         """Return whether a path is of the attack's folder; links are the other watch's."""

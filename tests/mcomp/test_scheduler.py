@@ -257,10 +257,10 @@ def test_an_export_that_cannot_be_measured_does_not_hide_why(
     )
     serve = Executor.serve
 
-    def fails_on_other(self: Executor, recipe: Any, file: Path, baseline_file: Path) -> Any:
+    def fails_on_other(self: Executor, recipe: Any, scratch: Path, file: Path, baseline_file: Path) -> Any:
         if file.name == "other.onnx":
             raise StageError("cannot be measured")
-        return serve(self, recipe, file, baseline_file)
+        return serve(self, recipe, scratch, file, baseline_file)
 
     monkeypatch.setattr(Executor, "serve", fails_on_other)
     with pytest.raises(StageError, match="cannot be measured"):

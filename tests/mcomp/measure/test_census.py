@@ -10,14 +10,14 @@ from tests.mcomp.measure.files import attention_scores, float_classifier, half_q
 
 
 def test_a_float_file_has_no_layer_in_integers(tmp_path: Path) -> None:
-    counted = census(float_classifier(tmp_path / "m.onnx"))
+    counted = census(float_classifier(tmp_path / "m.onnx"), tmp_path)
     assert (counted.int8, counted.float) == (0, 2)
     assert "fc" in counted.float_layers
     assert not any(name.endswith("_nchwc") for name in counted.float_layers)
 
 
 def test_a_fused_convolution_counts_as_int8_and_the_layer_left_in_float_is_named(tmp_path: Path) -> None:
-    counted = census(half_quantized_classifier(tmp_path / "m.onnx"))
+    counted = census(half_quantized_classifier(tmp_path / "m.onnx"), tmp_path)
     assert (counted.int8, counted.float) == (1, 1)
     assert counted.float_layers == ("fc",)
     assert counted.by_type["QLinearConv"] == 1
@@ -26,18 +26,18 @@ def test_a_fused_convolution_counts_as_int8_and_the_layer_left_in_float_is_named
 
 
 def test_the_islands_around_a_float_layer_are_counted(tmp_path: Path) -> None:
-    counted = census(half_quantized_classifier(tmp_path / "m.onnx"))
+    counted = census(half_quantized_classifier(tmp_path / "m.onnx"), tmp_path)
     assert counted.by_type["DequantizeLinear"] == 1
     assert counted.by_type["QuantizeLinear"] == 1
 
 
 def test_an_integer_convolution_over_few_channels_is_named_and_a_float_one_is_not(tmp_path: Path) -> None:
-    assert census(half_quantized_classifier(tmp_path / "q.onnx")).narrow_layers == ("conv",)
-    assert census(float_classifier(tmp_path / "f.onnx")).narrow_layers == ()
+    assert census(half_quantized_classifier(tmp_path / "q.onnx"), tmp_path).narrow_layers == ("conv",)
+    assert census(float_classifier(tmp_path / "f.onnx"), tmp_path).narrow_layers == ()
 
 
 def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
-    counted = census(attention_scores(tmp_path / "m.onnx"))
+    counted = census(attention_scores(tmp_path / "m.onnx"), tmp_path)
     assert (counted.int8, counted.float) == (0, 1)
     assert counted.float_layers == ("proj",)
 
@@ -45,4 +45,14 @@ def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model_is_a_stage_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a model")
     with pytest.raises(StageError, match="cannot load"):
-        census(tmp_path / "m.onnx")
+        census(tmp_path / "m.onnx", tmp_path)
+
+
+def test_what_the_runtime_writes_is_in_the_given_folder_and_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    file, scratch = float_classifier(tmp_path / "m.onnx"), tmp_path / "scratch"
+    scratch.mkdir()
+    census(file, scratch)
+    assert list(scratch.iterdir()) == []

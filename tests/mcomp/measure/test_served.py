@@ -27,7 +27,7 @@ def split(tmp_path: Path) -> Images:
 
 def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Images) -> None:
     file = float_classifier(tmp_path / "float.onnx")
-    served = serve(file, split, Classes(), MEASURE)
+    served = serve(file, split, Classes(), MEASURE, tmp_path)
     assert (served.file, served.runtime, served.threads) == ("float.onnx", "onnxruntime", 1)
     assert served.test == 1
     assert served.size_bytes == len(file.read_bytes())
@@ -37,7 +37,7 @@ def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Ima
 
 def test_beside_the_baseline_a_file_gets_ratios_and_both_get_latencies(tmp_path: Path, split: Images) -> None:
     files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
-    alone = [serve(file, split, Classes(), MEASURE) for file in files]
+    alone = [serve(file, split, Classes(), MEASURE, tmp_path) for file in files]
     served, baseline = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
     assert set(served.latency) == set(served.speedup) == set(baseline.latency) == {1, 3}
     assert served.latency[1].rounds == 3
@@ -51,7 +51,7 @@ def test_a_file_says_why_when_it_is_slower_and_only_then(
     tmp_path: Path, split: Images, monkeypatch, ratio: float, causes: int
 ) -> None:
     files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
-    alone = [serve(file, split, Classes(), MEASURE) for file in files]
+    alone = [serve(file, split, Classes(), MEASURE, tmp_path) for file in files]
     monkeypatch.setattr(serving, "speedup", lambda baseline, candidate: ratio)
     served, _ = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
     assert sum("1 of 2 layers stayed in float (fc)" in cause for cause in served.slower_because) == causes

@@ -55,8 +55,11 @@ def require_parity(
 
 
 def require_integers(path: Path, model: Model) -> Census:
-    """Return what the runtime makes of a file. Raises StageError naming quantized layers left in float."""
-    found = census(path)
+    """Return what the runtime makes of a file, with scratch beside it.
+
+    Raises StageError naming quantized layers left in float.
+    """
+    found = census(path, path.parent)
     weights = [name for edit in model.edits if isinstance(edit, Quantizers) for name in edit.weights]
     layers = {name.rpartition(".")[0] for name in weights}
     in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]

@@ -58,7 +58,7 @@ def test_weights_are_stored_as_integers(integers: Path) -> None:
 
 
 def test_the_runtime_runs_every_layer_addition_and_pooling_in_integers(integers: Path) -> None:
-    found = census(integers)
+    found = census(integers, integers.parent)
     assert found.float == 0
     expected = {
         "QLinearConv": 3,
@@ -81,7 +81,7 @@ def test_max_pooling_and_padded_shortcuts_stay_in_integers(tmp_path: Path) -> No
 
 
 def test_a_float_model_is_exported_with_its_batch_norms_folded_by_the_runtime(floats: Path) -> None:
-    found = census(floats)
+    found = census(floats, floats.parent)
     assert found.float == 4
     assert "BatchNormalization" not in found.by_type
     assert found.by_type["GlobalAveragePool"] == 1
@@ -91,7 +91,7 @@ def test_layers_are_called_by_their_module_path(integers: Path, floats: Path) ->
     for path in (integers, floats):
         names = [node.name for node in onnx.load(path).graph.node if node.op_type in ("Conv", "Gemm")]
         assert sorted(names) == ["conv", "fc", "shortcut", "stem"]
-    assert {name.partition(":")[0] for name in census(floats).float_layers} == {
+    assert {name.partition(":")[0] for name in census(floats, floats.parent).float_layers} == {
         "conv",
         "fc",
         "shortcut",
