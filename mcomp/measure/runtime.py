@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from mcomp.errors import StageError
+from mcomp.errors import StageError, named, printable
 from mcomp.measure.saturation import exact_sums
 
 FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
@@ -36,7 +36,7 @@ def load_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSessio
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors have no common base below Exception
-        raise StageError(f"ONNX Runtime cannot load {path.name}: {error}") from error
+        raise StageError(f"ONNX Runtime cannot load {path.name}: {printable(str(error).strip())}") from error
 
 
 class OnnxSession:
@@ -51,10 +51,13 @@ class OnnxSession:
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
         if set(inputs) != set(self.input_names):
-            wanted, given = ", ".join(self.input_names), ", ".join(inputs) or "nothing"
+            wanted, given = (
+                ", ".join(map(named, names)) or "nothing" for names in (self.input_names, inputs)
+            )
             raise StageError(f"{self.path.name} takes {wanted}, but was given {given}")
         try:
             (output,) = self._session.run([self._output_name], dict(inputs))
         except Exception as error:  # as in load_session
-            raise StageError(f"ONNX Runtime cannot run {self.path.name}: {error}") from error
+            what = f"ONNX Runtime cannot run {self.path.name}: {printable(str(error).strip())}"
+            raise StageError(what) from error
         return np.asarray(output)

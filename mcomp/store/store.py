@@ -26,7 +26,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from mcomp.errors import CorruptArtifact, StoreError
+from mcomp.errors import CorruptArtifact, StoreError, named
 from mcomp.fingerprint import canonical, fingerprint
 from mcomp.signals import deferred
 from mcomp.store.artifact import STORE_FORMAT, Artifact, Checked, inspect, seal
@@ -242,7 +242,7 @@ class Store:
     def run(self, run_id: str) -> Run:
         """Return the record of a run. Raises StoreError if there is none of that id."""
         if run_id not in self.runs():
-            raise StoreError(f"{self.root} has no run {run_id}")
+            raise StoreError(f"{self.root} has no run {named(run_id)}")
         return Run(run_id, self.root / "runs" / run_id, self.disk)
 
     def new_sweep(self, recipe_name: str) -> SweepFolder:
@@ -260,7 +260,7 @@ class Store:
     def sweep(self, sweep_id: str) -> SweepFolder:
         """Return the record of a sweep. Raises StoreError if there is none of that id."""
         if sweep_id not in self.sweeps():
-            raise StoreError(f"{self.root} has no sweep {sweep_id}")
+            raise StoreError(f"{self.root} has no sweep {named(sweep_id)}")
         return SweepFolder(sweep_id, self.root / "sweeps" / sweep_id, self.disk)
 
     def artifact_folder(self, key: str) -> Path:

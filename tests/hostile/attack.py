@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +103,8 @@ def attacked(attack: Attack, root: Path, watch: Watch, tripwire: Tripwire) -> di
 
 def tried(attack: Attack, folder: Path, watch: Watch, tripwire: Tripwire) -> dict[str, Any]:
     """Attack once. Seconds are of the processor, megabytes what the process grew by at most."""
-    import sys
-
     os.chdir(folder)
+    tempfile.tempdir = str(folder)
     raised: list[str] = []
     tripwire.seen()
     reset_peak()

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.hostile import headers, pickles, recipes, saved_models, stores
+from tests.hostile import headers, onnx_files, pickles, recipes, saved_models, stores
 from tests.hostile.attack import command, files, named
 from tests.mcomp.store.example import RUN, SWEEP
 
@@ -16,6 +16,7 @@ ATTACKS = {
     **named("headers", headers.ATTACKS),
     **named("saved models", saved_models.ATTACKS),
     **named("stores", stores.ATTACKS),
+    **named("ONNX files", onnx_files.ATTACKS),
 }
 
 # Good files, so that whatever opens one would also read it.
@@ -45,3 +46,7 @@ def warm_up(folder: Path) -> None:
     for line in ("verify", f"explain {RUN}", f"report {SWEEP}", "runs", "clean"):
         command(*line.split(), "--store", "store")(folder)
     shutil.rmtree(folder / "store")
+    files({"files/model.onnx": onnx_files.model()})(folder)
+    onnx_files.run(folder)
+    onnx_files.count(folder)
+    onnx_files.compare(folder)

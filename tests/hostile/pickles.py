@@ -268,7 +268,8 @@ def deep(times: int) -> bytes:
 
 
 EVIL = call("os", "system", text(PAYLOAD))
-ESCAPES = "\x1b[2J\x1b]0;pwned\x07\nno mistakes\u202e"
+FAKED = "\nno mistakes"  # a line that mcomp did not write
+ESCAPES = f"\x1b[2J\x1b]0;pwned\x07{FAKED}\u202e"
 
 ATTACKS: dict[str, Attack] = {
     # what runs code

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hostile.corpus import ATTACKS
+from tests.hostile.pickles import FAKED
 from tests.hostile.sources import SOURCES
 from tests.hostile.watch import Tripwire, Watch
 
@@ -59,8 +60,9 @@ def test_an_attack_is_answered_at_once_and_without_much_memory(name: str, result
 def test_what_is_printed_can_neither_move_the_cursor_nor_tell_the_environment(
     name: str, results: Results
 ) -> None:
-    printed = results[name]["printed"].replace("\n", "")
-    assert printed.isprintable()
+    printed = results[name]["printed"]
+    assert printed.replace("\n", "").isprintable()
+    assert FAKED not in printed
     assert "hunter2" not in printed
 
 

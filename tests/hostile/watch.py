@@ -17,8 +17,8 @@ from typing import Any
 
 # Python itself, what is installed in it, and mcomp's own sources.
 OWN = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), *filter(None, sys.path)]
-# Of torch, which looks at its own machine; and when a process started that left something in a store.
-HARMLESS = re.compile(r"/proc/self/|/sys/|/dev/null|/proc/\d+/stat$")
+# Where the process looks at itself and its machine, and when one started that left something in a store.
+HARMLESS = re.compile(r"/proc/self/|/proc/cpuinfo$|/sys/|/dev/null$|/proc/\d+/stat$")
 LEAVES = (
     "subprocess",
     "os.system",
