@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.hostile import headers, onnx_files, pickles, recipes, saved_models, stores
+from tests.hostile import arrays, headers, images, onnx_files, pickles, recipes, saved_models, stores
 from tests.hostile.attack import command, files, named
 from tests.mcomp.store.example import RUN, SWEEP
 
@@ -17,6 +17,8 @@ ATTACKS = {
     **named("saved models", saved_models.ATTACKS),
     **named("stores", stores.ATTACKS),
     **named("ONNX files", onnx_files.ATTACKS),
+    **named("arrays", arrays.ATTACKS),
+    **named("images", images.ATTACKS),
 }
 
 # Good files, so that whatever opens one would also read it.
@@ -25,6 +27,8 @@ OUTSIDE = files(
         "secret.bin": bytes(64),
         "secret.pt": pickles.archive(pickles.state_dict()),
         "secret.yaml": recipes.GOOD,
+        "secret.npy": arrays.GOOD,
+        "secret.png": images.png(),
         f"shard/{'0' * 64}/secret.bin": bytes(64),
         "secret.safetensors": headers.encoded(json.dumps(headers.GOOD).encode()),
     }
@@ -50,3 +54,9 @@ def warm_up(folder: Path) -> None:
     onnx_files.run(folder)
     onnx_files.count(folder)
     onnx_files.compare(folder)
+    files({"data/image.npy": arrays.GOOD, "data/target.npy": arrays.LABELS})(folder)
+    arrays.look(folder)
+    shutil.rmtree(folder / "data")
+    images.laid(lambda folder: None, "", "own").prepare(folder)
+    images.plan(folder)
+    images.load(folder)

@@ -51,7 +51,7 @@ def find_images(root: Path, fractions: Fractions) -> Images:
     """
     folders = split_folders(root)
     refuse_unused(fractions, folders)
-    classes = tuple(folder.name for folder in visible(folders["train"]) if folder.is_dir())
+    classes = tuple(folder.name for folder in visible(folders["train"]) if is_folder(folder))
     problems = [] if len(classes) > 1 else [no_classes(folders["train"], classes)]
     found = {split: images_in(folder, classes, problems) for split, folder in folders.items()}
     for name in sorted(set(classes) - {label for _, label in found["train"]}):
@@ -70,11 +70,11 @@ def split_folders(root: Path) -> dict[SplitName, Path]:
     if not root.is_dir():
         raise RecipeError(Problem("", "path", f"{root} is a file", "name the folder that holds the classes"))
     train = root / "train"
-    if not (train.is_dir() and any(folder.is_dir() for folder in visible(train))):
+    if not (train.is_dir() and any(map(is_folder, visible(train)))):
         return {"train": root}
     folders: dict[SplitName, Path] = {}
     problems = []
-    for folder in [root / entry.name for entry in visible(root) if entry.is_dir()]:
+    for folder in [root / entry.name for entry in visible(root) if is_folder(entry)]:
         split = SPLIT_FOLDERS.get(folder.name)
         if split is None:
             near = did_you_mean(folder.name, SPLIT_FOLDERS) or "move it into a split, or out of the folder"
@@ -104,9 +104,9 @@ def images_in(folder: Path, classes: Sequence[str], problems: list[Problem]) -> 
     """Return path and class of the images of one split; notes in `problems` what is in a wrong place."""
     found = []
     for entry in visible(folder):
-        if entry.name in classes and entry.is_dir():
+        if entry.name in classes and is_folder(entry):
             found += [(file.path, entry.name) for file in visible(entry.path) if is_image(file, problems)]
-        elif entry.is_dir():
+        elif is_folder(entry):
             near = did_you_mean(entry.name, classes) or "add the class to train, or remove the folder"
             problems.append(Problem("", "path", f"{entry.path} is a class that train does not have", near))
         elif suffix(entry) in SUFFIXES:
@@ -118,17 +118,33 @@ def images_in(folder: Path, classes: Sequence[str], problems: list[Problem]) -> 
 
 def is_image(file: os.DirEntry[str], problems: list[Problem]) -> bool:
     """Return whether a file is an image by its name; notes in `problems` what else it is."""
-    if suffix(file) in SUFFIXES and file.is_file():
+    if suffix(file) in SUFFIXES and is_plain(file):
         return True
-    if file.is_dir():
+    if is_folder(file):
         what, next_step = "is a folder inside a class", "move its images up, or remove it"
-    elif not file.is_file():
+    elif not is_plain(file):
         what, next_step = "is no ordinary file", "remove it"
     else:
         what = f"is no image by its name; known are {', '.join(sorted(SUFFIXES))}"
         next_step = "convert it, remove it, or hide it by a dot before its name"
     problems.append(Problem("", "path", f"{file.path} {what}", next_step))
     return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def is_plain(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a plain file, or a link to one: no pipe and no device."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def in_splits(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mcomp.errors import Problem, RecipeError
+from mcomp import plainfile
+from mcomp.errors import Problem, RecipeError, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,29 +32,28 @@ def read_image(path: Path, image_size: int, channels: int, fit: Fit) -> NDArray[
     several frames, or has pixels with no plain meaning.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with plainfile.opened(path) as file, Image.open(file, formats=FORMATS) as image:
             refuse_extremes(image, path)
             image.draft(None, (DRAFT_SCALE * image_size, DRAFT_SCALE * image_size))
-            upright = ImageOps.exif_transpose(image)
-            plain = in_mode(upright, "L" if channels == 1 else "RGB", path)
+            ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture would be a second one
+            plain = in_mode(image, "L" if channels == 1 else "RGB", path)
             return np.array(RESIZE[fit](plain, (image_size, image_size)))
     except RecipeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise too_large(path) from error
     except Exception as error:  # a broken file raises whatever it likes inside Pillow's decoders
-        reason = str(error).partition("\n")[0].replace(repr(str(path)), "").strip()
-        raise problem(path, f"cannot be decoded: {reason}", "replace it, or remove it") from error
+        raise problem(path, f"cannot be decoded: {reason(error)}", "replace it, or remove it") from error
 
 
 def refuse_extremes(image: Image.Image, path: Path) -> None:
     """Raise RecipeError for a bomb and for a film; nothing is decoded yet."""
     if image.width * image.height > MAX_PIXELS:
         raise too_large(path)
-    frames = getattr(image, "n_frames", 1)
-    # The further frames of a photograph in Apple's and Samsung's format (MPO) are previews.
-    if frames > 1 and image.format != "MPO":
-        raise problem(path, f"holds {frames} frames", "save each as a file")
+    # Not n_frames: a TIFF of many takes long to count. The further ones of a photograph in Apple's and
+    # Samsung's format (MPO) are previews.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise problem(path, "holds several frames", "save each as a file")
 
 
 def in_mode(image: Image.Image, mode: str, path: Path) -> Image.Image:
@@ -66,7 +66,7 @@ def in_mode(image: Image.Image, mode: str, path: Path) -> Image.Image:
     if image.mode not in PLAIN_MODES:
         what = f"has pixels of Pillow's mode {image.mode}, which have no fixed range of brightness"
         raise problem(path, what, "save it with 8 bits a channel, or use arrays")
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -83,6 +83,13 @@ def centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def whole(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return the whole image, resized to a square whatever its shape."""
     return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why Pillow, or the system, cannot read a file."""
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot identify image file"  # without the name of the open file
+    return named(getattr(error, "strerror", None) or str(error).partition("\n")[0])
 
 
 def too_large(path: Path) -> RecipeError:
