@@ -53,7 +53,7 @@ def count(folder: Path) -> None:
     """Count its operators."""
     from mcomp.measure.census import census
 
-    census(folder / "files" / "model.onnx")
+    census(folder / "files" / "model.onnx", folder)
 
 
 def compare(folder: Path) -> None:
