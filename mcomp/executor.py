@@ -23,6 +23,7 @@ from mcomp.measure.memory import PeakMemory
 from mcomp.measure.served import serve, versus
 from mcomp.measure.size import parameter_count
 from mcomp.model.checkpoint import load_model, load_weights, save_model
+from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.plan import Origin, Step
 from mcomp.recipe.schema import Recipe
@@ -65,6 +66,7 @@ class Executor:
     def context(self, step: Step, scratch: Path) -> Context:
         """Return what the stage may use."""
         data, data_config = self.loaded_data(step.recipe), cast(DataConfig, step.recipe.data)
+        facts = data_config.facts()
         return Context(
             step=step.label,
             seed=sub_seed(step.recipe.seed, step.config.type),
@@ -73,7 +75,7 @@ class Executor:
             task=cast(TaskConfig, step.recipe.task),
             compute=step.recipe.compute,
             folder=scratch,
-            example=data.split("calibration").batch(torch.arange(2)).inputs,
+            example=Example(data.split("calibration").batch(torch.arange(2)).inputs, facts.varying),
             reporter=self.reporter,
             models={ref: self.model(source) for ref, source in step.models.items()},
             rehearsal=data_config.shortened is not None,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from mcomp.data.contract import Data
+    from mcomp.model.example import Example
     from mcomp.model.model import Model
     from mcomp.recipe.schema import Compute, RecipeRef
     from mcomp.task import TaskConfig
@@ -117,7 +118,7 @@ class Context:
     task: TaskConfig
     compute: Compute
     folder: Path
-    example: Mapping[str, Tensor]
+    example: Example
     reporter: Reporter
     models: Mapping[RecipeRef, Model]
     rehearsal: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mcomp.config import PluginConfig
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class TaskConfig(PluginConfig):
-    """Base of the tasks, found by name through `mcomp.tasks`."""
+    """Base of the tasks, found by name through `mcomp.tasks`.
+
+    `chooses`: whether axis 1 of an output has a score for each class, of which the highest is the answer.
+    """
+
+    chooses: ClassVar[bool] = False
 
     def fitted_to(self, facts: DataFacts) -> TaskConfig:
         """Return a copy in which what was left open (`num_classes: null`) is taken from the data."""

@@ -7,7 +7,7 @@ A provider gives four splits. Training uses `train`; quantizer ranges come from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
@@ -21,12 +21,28 @@ SplitName = Literal["train", "calibration", "validation", "test"]
 
 
 @dataclass(frozen=True)
+class VaryingSize:
+    """A size that differs from batch to batch. Axes with the same one are equally long, `largest` at most."""
+
+    name: str
+    largest: int
+
+
+Varying = Mapping[str, Mapping[int, VaryingSize]]
+"""By the name of an input: its axes whose size varies. The batch, axis 0, always does and is not named."""
+
+
+@dataclass(frozen=True)
 class DataFacts:
-    """What an architecture may ask of the data before anything is loaded."""
+    """What is known of the data before anything is loaded: an architecture may ask for it.
+
+    `varying`: which sizes of the inputs differ from batch to batch.
+    """
 
     channels: int | None = None
     image_size: int | None = None
     num_classes: int | None = None
+    varying: Varying = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,13 @@ def evaluate_file(
     outputs, targets = [], []
     for batch in batches(split, batch_size):
         served = session.run({name: value.numpy() for name, value in batch.inputs.items()})
-        outputs.append(torch.from_numpy(served))
-        targets.append(batch.target)
-        metric.update(outputs[-1], targets[-1])
-    return ServedQuality(float(metric.compute()), per_class(torch.cat(outputs), torch.cat(targets)))
+        output = torch.from_numpy(served)
+        metric.update(output, batch.target)
+        if output.ndim == 2:  # a row for each sample; with one for each token, batches differ in length
+            outputs.append(output)
+            targets.append(batch.target)
+    shares = per_class(torch.cat(outputs), torch.cat(targets)) if outputs else ()
+    return ServedQuality(float(metric.compute()), shares)
 
 
 def batches(split: Split, batch_size: int) -> Iterator[Batch]:

@@ -17,39 +17,46 @@ from mcomp.measure.runtime import OnnxSession
 class Parity(Config):
     """How far the runtime's outputs are from the module's on the same inputs.
 
-    Errors are absolute, over all values. `max_error` of an integer model means little: one rounding that
-    flips moves a value by a whole step. `mean_cosine` is over samples. `agreement` is the share of equal
-    argmax over axis 1, None where there are no classes to choose from.
+    Errors are absolute, over all values; `size` is the root mean square of the expected ones. `max_error` of
+    an integer model means little: one rounding that flips moves a value by a whole step. `mean_cosine` is over
+    samples. `agreement` is the share of equal argmax over axis 1, None where there are no classes to choose
+    from.
     """
 
     samples: int
+    size: float
     median_error: float
     max_error: float
     mean_cosine: float
     agreement: float | None
 
 
-def compare(path: Path, module: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Parity:
+def compare(
+    path: Path, module: nn.Module, batches: Iterable[Mapping[str, Tensor]], *, classes: bool = True
+) -> Parity:
     """Run a file in its runtime and `module`, as it is, on the same inputs by name.
 
-    The module should be in inference mode. Raises StageError if the file cannot run, gives another shape, or
-    gives values that are not finite.
+    The module should be in inference mode. `classes`: whether axis 1 of its output has a score for each
+    class. Batches may differ in the shape of what they give. Raises StageError if the file cannot run, gives
+    another shape than the module, or values that are not finite.
     """
     session = OnnxSession(path)
     pairs = [both_outputs(session, module, inputs) for inputs in batches]
     if not pairs:
         raise ValueError("parity needs at least one batch")
-    served_NO = np.concatenate([served for served, _ in pairs])
-    expected_NO = np.concatenate([expected for _, expected in pairs])
-    if not np.isfinite(served_NO).all():
+    if not all(np.isfinite(served).all() for served, _ in pairs):
         raise StageError(f"{path.name} gives values that are not finite")
-    error_NO = np.abs(served_NO - expected_NO)
+    errors = np.concatenate([np.abs(served - expected).ravel() for served, expected in pairs])
+    squares = np.concatenate([np.square(expected).ravel() for _, expected in pairs])
+    cosine_N = np.concatenate([cosines(*pair) for pair in pairs])
+    agreed = np.concatenate([same_choice(*pair) if classes else np.array([]) for pair in pairs])
     return Parity(
-        samples=len(served_NO),
-        median_error=float(np.median(error_NO)),
-        max_error=float(error_NO.max()),
-        mean_cosine=float(cosines(served_NO, expected_NO).mean()),
-        agreement=agreement(served_NO, expected_NO),
+        samples=len(cosine_N),
+        size=float(np.sqrt(squares.mean())),
+        median_error=float(np.median(errors)),
+        max_error=float(errors.max()),
+        mean_cosine=float(cosine_N.mean()),
+        agreement=float(agreed.mean()) if agreed.size else None,
     )
 
 
@@ -74,8 +81,8 @@ def cosines(left_NO: np.ndarray, right_NO: np.ndarray) -> np.ndarray:
     return np.where(equal_zeros, 1.0, (left * right).sum(axis=1) / np.where(norms > 0, norms, 1.0))
 
 
-def agreement(served_NC: np.ndarray, expected_NC: np.ndarray) -> float | None:
-    """Return the share of equal argmax over axis 1, or None if that axis does not choose among classes."""
+def same_choice(served_NC: np.ndarray, expected_NC: np.ndarray) -> np.ndarray:
+    """Return where the argmax over axis 1 is equal; nothing if that axis does not choose among classes."""
     if served_NC.ndim < 2 or served_NC.shape[1] < 2:
-        return None
-    return float((served_NC.argmax(axis=1) == expected_NC.argmax(axis=1)).mean())
+        return np.array([])
+    return np.ravel(served_NC.argmax(axis=1) == expected_NC.argmax(axis=1))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from mcomp.errors import StageError
+from mcomp.model.example import dynamic_shapes
 
 # Operations whose behaviour in training is an argument of the call: its position in the schema.
 TRAINING_ARGUMENT: dict[Any, int] = {
@@ -29,11 +30,11 @@ def capture(module: nn.Module, example: Mapping[str, Tensor], *, dynamic_batch: 
     """Capture `module` in inference mode as one graph of ATen calls.
 
     `example` maps input names to tensors whose first axis is the batch (at least 2, or torch.export
-    takes the size for a constant). With `dynamic_batch` the graph accepts any batch size.
+    takes the size for a constant). With `dynamic_batch` the graph accepts any batch size, and any size
+    of the other axes that vary in an `Example`; without, only those of the example.
     Raises StageError with the line of the model that cannot be captured.
     """
-    batch = torch.export.Dim("batch") if dynamic_batch else None
-    shapes = {name: {0: batch} if batch else None for name in example}
+    shapes = dynamic_shapes(example) if dynamic_batch else None
     was_training = {path: part.training for path, part in module.named_modules()}
     module.eval()
     try:

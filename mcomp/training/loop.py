@@ -62,7 +62,7 @@ def fit(model: Model, training: Training, context: Context, *, label: str, loss:
     trained = placed_copy(model, device)
     seed = sub_seed(context.seed, "dropout")
     with borrowed_threads(context.compute.threads), borrowed_generators(seed):
-        module = trained.training_module(on_device(context.example, device))
+        module = trained.training_module(context.example.to(device))
         state = start(module, training, context)
         zeroed = ZeroedWeights(module, trained.state)
         fabric = make_fabric(context.compute, device)

@@ -46,10 +46,11 @@ class ExportOnnx(StageConfig):
         files = write_onnx(served, context.example, path, opset=self.opset)
         census = require_integers(path, model)
         inputs = validation_inputs(context)
+        classes = context.task.chooses
         if context.rehearsal:
-            parity = compare(path, served, inputs)
+            parity = compare(path, served, inputs, classes=classes)
         else:
-            parity = require_parity(path, served, inputs, model.quantized)
+            parity = require_parity(path, served, inputs, model.quantized, classes=classes)
         facts = {"opset": self.opset, "census": census.model_dump(mode="json"), "parity": parity.model_dump()}
         return StageResult(None, files={file.name: file for file in files}, facts=facts)
 

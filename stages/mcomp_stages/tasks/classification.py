@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ClassificationConfig(TaskConfig):
     """Cross entropy and top-1 accuracy; outputs are logits (N, num_classes), targets (N,) integers."""
 
+    chooses = True
+
     type: Literal["classification"] = "classification"
     num_classes: Annotated[int | None, Field(ge=2, description="default: the data's")] = None
 

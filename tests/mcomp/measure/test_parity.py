@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
-from mcomp.measure.parity import agreement, compare, cosines
+from mcomp.measure.parity import compare, cosines, same_choice
 from tests.mcomp.measure.files import CLASSES, IMAGE, float_classifier, parameters
 
 
@@ -65,8 +65,13 @@ def test_values_that_are_not_finite_are_a_stage_error(tmp_path: Path) -> None:
 def test_agreement_counts_equal_choices_of_a_class() -> None:
     served = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     expected = np.array([[5.0, 0.0], [0.0, 9.0], [0.0, 1.0], [0.0, 1.0]])
-    assert agreement(served, expected) == 0.75
-    assert agreement(served[:, :1], expected[:, :1]) is None
+    assert same_choice(served, expected).tolist() == [True, True, False, True]
+    assert same_choice(served[:, :1], expected[:, :1]).size == 0
+
+
+def test_numbers_that_choose_nothing_have_no_agreement(tmp_path: Path) -> None:
+    file = float_classifier(tmp_path / "m.onnx")
+    assert compare(file, SameClassifier(), batches(), classes=False).agreement is None
 
 
 def test_cosine_ignores_length_and_two_zeros_are_equal() -> None:

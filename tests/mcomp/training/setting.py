@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mcomp.data.contract import Batch
 from mcomp.data.splits import Splits, TensorSplit
+from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.schema import Compute, RecipeRef
@@ -107,7 +108,7 @@ def make_context(
         task=ClassificationConfig(num_classes=NUM_CLASSES),
         compute=compute,
         folder=Path("/nonexistent"),
-        example=data.split("calibration").batch(torch.arange(2)).inputs,
+        example=Example(data.split("calibration").batch(torch.arange(2)).inputs),
         reporter=Quiet(),
         models=models or {},
     )

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 import mcomp_stages.prune.channels as stage_module
 from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import StageError
+from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.recipe.schema import Compute
 from mcomp.stage import Context, Form
@@ -34,7 +35,7 @@ def context(tmp_path: Path) -> Context:
         task=ClassificationConfig(num_classes=10),
         compute=Compute(threads=1),
         folder=tmp_path,
-        example=example(),
+        example=Example(example()),
         reporter=MagicMock(),
         models={},
     )

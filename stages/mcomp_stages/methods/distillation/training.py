@@ -63,7 +63,7 @@ def ready_teachers(student: Model, references: Sequence[RecipeRef], context: Con
     device = chosen_device(context.compute)
     modules = [inference_copy(context.models[reference], context, device) for reference in references]
     student_module = inference_copy(student, context, device)
-    example = {name: tensor.to(device) for name, tensor in context.example.items()}
+    example = context.example.to(device)
     with borrowed_threads(context.compute.threads), torch.no_grad():
         shape = student_module(**example).shape
         for reference, module in zip(references, modules, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
@@ -34,21 +33,24 @@ def require_masked_zeros(model: Model) -> None:
 
 
 def require_parity(
-    path: Path, module: nn.Module, batches: Sequence[Mapping[str, Tensor]], quantized: bool
+    path: Path,
+    module: nn.Module,
+    batches: Sequence[Mapping[str, Tensor]],
+    quantized: bool,
+    *,
+    classes: bool = True,
 ) -> Parity:
     """Return how far a file is from the module it came from. Raises StageError if that is too far."""
-    parity = compare(path, module, batches)
-    with torch.no_grad():
-        outputs = torch.cat([module(**inputs) for inputs in batches])
-    size = outputs.double().square().mean().sqrt().item()
+    parity = compare(path, module, batches, classes=classes)
     if parity.agreement is not None and parity.agreement < SMALLEST_AGREEMENT:
         raise StageError(
             f"the file agrees with the model it came from on {parity.agreement:.1%} of {parity.samples} "
             f"samples; {SMALLEST_AGREEMENT:.0%} are needed"
         )
-    if parity.median_error > LARGEST_ERROR[quantized] * size:
+    if parity.median_error > LARGEST_ERROR[quantized] * parity.size:
+        share = parity.median_error / parity.size
         raise StageError(
-            f"the median error of the file's outputs is {parity.median_error / size:.2%} of their size; "
+            f"the median error of the file's outputs is {share:.2%} of their size; "
             f"{LARGEST_ERROR[quantized]:.1%} is the most allowed"
         )
     return parity

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from mcomp.model.example import dynamic_shapes
 from mcomp_stages.methods.onnx.translate import TRANSLATIONS
 
 # What protobuf can hold in one message, less the room for the graph itself.
@@ -30,12 +31,11 @@ def write_onnx(
     *,
     opset: int,
 ) -> tuple[Path, ...]:
-    """Write a graph in inference mode for any batch size; return the files, `path` first.
+    """Write a graph in inference mode for any batch size, and any of the sizes that vary in an `Example`.
 
-    `example` maps input names to tensors of at least two samples; inputs keep these names, the output is
-    called `output`. Weights beyond 2 GB go to a second file beside the first.
+    Return the files, `path` first. `example` maps input names to tensors of at least two samples; inputs keep
+    these names, the output is called `output`. Weights beyond 2 GB go to a second file beside the first.
     """
-    batch = torch.export.Dim("batch")
     with quiet_exporter():
         program = torch.onnx.export(
             graph_module,
@@ -45,7 +45,7 @@ def write_onnx(
             opset_version=opset,
             input_names=list(example),
             output_names=["output"],
-            dynamic_shapes={name: {0: batch} for name in example},
+            dynamic_shapes=dynamic_shapes(example),
             custom_translation_table=dict(TRANSLATIONS),
             verbose=False,
         )
