@@ -42,6 +42,15 @@ def named(name: str) -> str:
     return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
 
 
+def words(error: BaseException) -> str:
+    """Return the class of somebody else's error and what it says, as far as it can be asked."""
+    try:
+        text = str(error).strip()
+    except Exception:  # its own code is asked
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a recipe: where it stands, the key it is about, what is wrong and what to do.

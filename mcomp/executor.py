@@ -15,7 +15,7 @@ import torch
 
 from mcomp.data.contract import Data, DataConfig
 from mcomp.data.shortened import load_data
-from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageError, StoreFull
+from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageError, StoreFull, words
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
@@ -57,7 +57,7 @@ class Executor:
             source = self.model(step.source)
             result = step.config.run(source, context)
             require_effect(result, source)
-            write_content(content, result, measure(result, source, context), context.data.facts)
+            write_content(content, result, measure(result, source, context), context.data.facts, scratch)
             artifact = self.store.publish(step.key, step.key_json, content, about)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
         self.store.put_measurement(step.key, "cost", cost)
@@ -139,11 +139,11 @@ def blamed_on(step: Step) -> Iterator[None]:
         raise StageError(error.what, module=error.module, step=step.label, about=error.about) from error
     except McompError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a stage that exits has not done its work
         if isinstance(error, OSError) and error.errno in FULL:
             what = f"the disk is full ({error}); make room and run again: what was published before is intact"
             raise StoreFull(f"{step.label}: {what}") from error
-        raise StageError(f"{type(error).__name__}: {error}", step=step.label) from error
+        raise StageError(words(error), step=step.label) from error
 
 
 def require_effect(result: StageResult, source: Model) -> None:
@@ -182,14 +182,30 @@ def measure(result: StageResult, source: Model, context: Context) -> Figures:
     )
 
 
-def write_content(content: Path, result: StageResult, figures: Figures, data: Mapping[str, Any]) -> None:
-    """Lay out the artifact of a step in the folder `content`; `data` is what its data says of itself."""
+def is_own_file(name: str, path: Path, scratch: Path) -> bool:
+    """Return whether a stage wrote a file into its folder and gives it a name that stays in the artifact."""
+    parts = Path(name).parts
+    stays = bool(parts) and not Path(name).is_absolute() and ".." not in parts
+    is_plain = path.is_file() and not path.is_symlink()
+    return stays and is_plain and path.resolve().is_relative_to(scratch.resolve())
+
+
+def write_content(
+    content: Path, result: StageResult, figures: Figures, data: Mapping[str, Any], scratch: Path
+) -> None:
+    """Lay out the artifact of a step in the folder `content`.
+
+    `data` is what its data says of itself; the stage's files are moved from `scratch`. Raises StageError for
+    those that do not lie there.
+    """
     if result.model is not None:
         save_model(result.model, content / MODEL)
         weights = sum(path.stat().st_size for path in (content / MODEL).iterdir())
         figures = figures.model_copy(update={"size_bytes": weights})
     for name, path in result.files.items():
         target = content / FILES / name
+        if not is_own_file(name, path, scratch):
+            raise StageError(f"{name!r} ({path}) is no plain file in the folder that the stage was given")
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     facts = dict(result.facts)

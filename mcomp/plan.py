@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from mcomp import plugins
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, file_digest, fingerprint, makers, sources
@@ -31,7 +32,8 @@ KEY_FORMAT = 1
 
 def content_digest(data: DataConfig) -> str:
     """Return what the samples of a data set depend on beside its configuration."""
-    return data.digest()
+    with plugins.asked("data", data.type):
+        return data.digest()
 
 
 @dataclass(frozen=True)

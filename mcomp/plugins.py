@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mcomp.config import PluginConfig
 from mcomp.data.contract import DataConfig
-from mcomp.errors import PluginError, Problem, RecipeError
+from mcomp.errors import McompError, PluginError, Problem, RecipeError, named, words
 from mcomp.model.edits import Edit
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.nearest import did_you_mean, one_of
@@ -94,14 +95,40 @@ def load(group: Group, name: str) -> type[BaseModel]:
     """Return the class behind a name. Raises UnknownPlugin, or PluginError if it cannot be used."""
     claim = only_claim(group, name)
     label = f"{claim.source}: mcomp.{group} '{name}' ({claim.target})"
-    try:
+    with blamed_on(f"{label} cannot be imported"):
         plugin = claim.load()
-    except (Exception, SystemExit) as error:  # a plugin's module may raise anything
-        raise PluginError(f"{label} cannot be imported: {last_line(error)}") from error
-    if broken := breach(CONTRACTS[group], name, plugin):
+        broken = breach(CONTRACTS[group], name, plugin)
+    if broken:
         raise PluginError(f"{label}: wrong contract: {broken}")
     assert isinstance(plugin, type)
     return plugin
+
+
+@contextmanager
+def asked(group: Group, name: str) -> Iterator[None]:
+    """Blame what a plugin's own code raises, while it is asked something, on the plugin.
+
+    What mcomp or Pydantic raises on purpose passes. Raises PluginError.
+    """
+    source = ", ".join(dict.fromkeys(claim.source for claim in claims(group, name)))
+    with blamed_on(f"{source}: mcomp.{group} '{name}' failed", passing=(McompError, ValidationError)):
+        yield
+
+
+@contextmanager
+def blamed_on(what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Run code of somebody else: what it prints goes to stderr, and what it raises becomes a PluginError.
+
+    `what` went wrong comes before the error's own words. `passing` and a person's Ctrl-C are left alone.
+    """
+    try:
+        # What goes to stdout may be read by a program: `plan --json`.
+        with redirect_stdout(sys.stderr):
+            yield
+    except BaseException as error:  # it may raise anything, also what is no Exception
+        if isinstance(error, (KeyboardInterrupt, *passing)):
+            raise
+        raise PluginError(f"{what}: {last_line(error)}") from error
 
 
 def describe(group: Group) -> list[Description]:
@@ -120,14 +147,13 @@ def describe(group: Group) -> list[Description]:
 def import_module(name: str) -> None:
     """Import a module whose decorated classes become plugins. Raises PluginError."""
     try:
-        importlib.import_module(name)
+        with blamed_on(f"module {name} cannot be imported", passing=(ModuleNotFoundError,)):
+            importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise PluginError(f"module {name} cannot be imported: {last_line(error)}") from error
         places = "it must be installed, or lie in a folder of PYTHONPATH"
         raise PluginError(f"there is no module {name}; {places}") from None
-    except (Exception, SystemExit) as error:  # a person's module may raise anything
-        raise PluginError(f"module {name} cannot be imported: {last_line(error)}") from error
 
 
 def stage(name: str) -> Callable[[Plugin], Plugin]:
@@ -186,15 +212,29 @@ def installed(group: Group) -> dict[str, list[Claim]]:
 @functools.lru_cache
 def scan(group: Group, path: tuple[str, ...]) -> dict[str, list[Claim]]:
     """Read the entry points of a group; `path` is `sys.path`, because a longer one may hold more."""
+    try:
+        entries = [*entry_points(group=f"mcomp.{group}")]
+    except Exception:  # one distribution's file is broken
+        entries = [*readable_entry_points(f"mcomp.{group}")]
     found: dict[str, list[Claim]] = {}
-    for entry in entry_points(group=f"mcomp.{group}"):
-        found.setdefault(entry.name, []).append(Claim(entry.value, distribution(entry), entry.load))
+    for entry in entries:
+        if entry.name.isprintable():  # no recipe can name another
+            found.setdefault(entry.name, []).append(Claim(entry.value, distribution(entry), entry.load))
     return found
+
+
+def readable_entry_points(group: str) -> Iterator[EntryPoint]:
+    """Yield the entry points of a group from the distributions whose own can be read."""
+    for each in distributions():
+        try:
+            yield from [entry for entry in each.entry_points if entry.group == group]
+        except Exception:
+            continue  # it breaks the recipes that need it: its names are unknown
 
 
 def distribution(entry: EntryPoint) -> str:
     """Return the name and version of the distribution that an entry point comes from."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+    return named(f"{entry.dist.name} {entry.dist.version}") if entry.dist else "unknown distribution"
 
 
 def breach(contract: Contract, name: str, plugin: object) -> str:
@@ -213,5 +253,5 @@ def breach(contract: Contract, name: str, plugin: object) -> str:
 
 def last_line(error: BaseException) -> str:
     """Return an error's class and the last line of its text."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    kind, _, text = words(error).partition(": ")
+    return ": ".join([kind, *text.splitlines()[-1:]])

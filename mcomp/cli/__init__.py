@@ -84,7 +84,7 @@ def exit_code(arguments: list[str] | None) -> int:
 
 def ended(work: Callable[[], object]) -> int:
     """Do some work and return the exit code for how it ended; what it raises is told."""
-    from mcomp.errors import McompError, printable_lines
+    from mcomp.errors import McompError, PluginError, printable_lines, words
 
     try:
         code = work()
@@ -100,6 +100,9 @@ def ended(work: Callable[[], object]) -> int:
         # Also what no one made printable on the way: names from files, words of libraries.
         click.echo(printable_lines(str(error)), err=True)
         return error.exit_code
+    except SystemExit as error:
+        click.echo(f"a plugin, or a library that it uses, ended the program: {words(error)}", err=True)
+        return PluginError.exit_code
     except Exception:
         import traceback
 

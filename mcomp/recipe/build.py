@@ -102,7 +102,11 @@ def build(composed: Composed) -> Recipe:
         raise RecipeError(in_order(problems, composed.overrides))
     facts = data_facts(recipe, composed)
     model, task = cast(ModelConfig, recipe.model), cast(TaskConfig, recipe.task)
-    return recipe.model_copy(update={"model": model.fitted_to(facts), "task": task.fitted_to(facts)})
+    with plugins.asked("models", model.type):
+        model = model.fitted_to(facts)
+    with plugins.asked("tasks", task.type):
+        task = task.fitted_to(facts)
+    return recipe.model_copy(update={"model": model, "task": task})
 
 
 def require_known_version(composed: Composed) -> None:
@@ -115,8 +119,10 @@ def require_known_version(composed: Composed) -> None:
 
 def data_facts(recipe: Recipe, composed: Composed) -> DataFacts:
     """Return what the data says of itself. Raises RecipeError, placed in the recipe, for wrong files."""
+    data = cast(DataConfig, recipe.data)
     try:
-        return cast(DataConfig, recipe.data).facts()
+        with plugins.asked("data", data.type):
+            return data.facts()
     except RecipeError as error:
         paths = [("data", *filter(None, problem.path.split("."))) for problem in error.problems]
         placed = [
@@ -163,7 +169,8 @@ class Parts:
             self.note((*path, "type"), unknown.what, unknown.next_step)
             return UNKNOWN
         try:
-            return schema.model_validate(value, context={FOLDER: self.composed.path.parent})
+            with plugins.asked(group, name):
+                return schema.model_validate(value, context={FOLDER: self.composed.path.parent})
         except ValidationError as error:
             self.problems += explain(error, schema, value, self.composed.places, path)
             return schema.model_construct(type=name)

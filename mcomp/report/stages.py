@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcomp import plugins
+from mcomp.errors import printable_lines
 from mcomp.report.text import clean
 
 Schema = dict[str, Any]
@@ -29,7 +30,9 @@ def stage_list() -> RenderableType:
     table = Table("stage", "does", "from", box=None, pad_edge=False)
     for each in plugins.describe("stages"):
         summary = Text(clean(each.error), style="red") if each.error else Text(clean(each.summary))
-        table.add_row(Text(each.name, style="bold"), summary, Text(clean(each.distribution), style="dim"))
+        table.add_row(
+            Text(clean(each.name), style="bold"), summary, Text(clean(each.distribution), style="dim")
+        )
     return table
 
 
@@ -44,7 +47,7 @@ def stage_manual(name: str) -> RenderableType:
     schema = kind.model_json_schema()
     for row in field_rows(schema, schema.get("$defs", {})):
         fields.add_row(*(Text(clean(cell)) for cell in row))
-    return Group(Text(manual), Text(), fields)
+    return Group(Text(printable_lines(manual)), Text(), fields)
 
 
 def field_rows(schema: Schema, definitions: Schema, indent: int = 0) -> Iterator[tuple[str, str, str, str]]:

@@ -6,7 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.hostile import arrays, headers, images, onnx_files, pickles, recipes, saved_models, stores
+from tests.hostile import (
+    arrays,
+    headers,
+    images,
+    onnx_files,
+    own_plugins,
+    pickles,
+    recipes,
+    saved_models,
+    stores,
+)
 from tests.hostile.attack import command, files, named
 from tests.mcomp.store.example import RUN, SWEEP
 
@@ -19,6 +29,7 @@ ATTACKS = {
     **named("ONNX files", onnx_files.ATTACKS),
     **named("arrays", arrays.ATTACKS),
     **named("images", images.ATTACKS),
+    **named("plugins", own_plugins.ATTACKS),
 }
 
 # Good files, so that whatever opens one would also read it.

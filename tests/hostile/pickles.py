@@ -357,9 +357,9 @@ ATTACKS: dict[str, Attack] = {
     "members that overlap": bytes_of(overlapping(1000), "overlapping contents", "fifield"),
     "lists of lists": bytes_of(archive(doubled(200)), "holds a list", "own"),
     "a dict that holds itself": bytes_of(archive(holding_itself()), "holds a dict", "own"),
-    "tuples in tuples": bytes_of(archive(deep(50_000)), "holds a tuple", "cwe-674"),
+    "tuples in tuples": bytes_of(archive(deep(10_000)), "holds a tuple", "cwe-674"),
     "tuples in tuples for a key": bytes_of(
-        archive(pickle.EMPTY_DICT + deep(50_000) + tensor() + pickle.SETITEM),
+        archive(pickle.EMPTY_DICT + deep(10_000) + tensor() + pickle.SETITEM),
         "under other keys than names",
         "cwe-674",
     ),

@@ -80,3 +80,14 @@ def test_the_silent_reporter_says_nothing_but_warnings(capsys: pytest.CaptureFix
     with pytest.warns(UserWarning, match="look here"):
         silent.warn("look here")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_said_can_neither_be_markup_nor_steer_the_terminal() -> None:
+    speaker, shown = reporter(width=200)
+    hostile = "[bold]x[/bold]\x1b[2J\x1b]0;pwned\x07\u202e"
+    speaker.log(hostile)
+    speaker.warn(hostile)
+    speaker.step_started(STEP, 1, 1)
+    speaker.step_ended(ROW.model_copy(update={"stage": hostile, "type": hostile}))
+    assert shown.getvalue().count("[bold]x[/bold]\\x1b[2J\\x1b]0;pwned\\x07\\u202e") == 4
+    assert shown.getvalue().replace("\n", "").isprintable()

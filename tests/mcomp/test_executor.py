@@ -261,3 +261,84 @@ def test_a_stage_that_gives_back_nothing_has_no_effect(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the stage changed nothing"):
         require_effect(StageResult(None), original(origin()))
     require_effect(StageResult(None, files={"a": tmp_path}), original(origin()))
+
+
+# Stages that break out
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), SystemExit("enough"), SystemExit()])
+def test_a_stage_that_exits_has_failed(
+    error: SystemExit, plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaves(self: ToyFit, model: Model, context: Context) -> StageResult:
+        raise error
+
+    monkeypatch.setattr(ToyFit, "run", leaves)
+    with pytest.raises(StageError, match="toy/fit: SystemExit"):
+        run(plan(), store)
+    assert store.find(plan().steps[0].key) is None
+
+
+def test_an_error_that_cannot_be_said_is_named_by_its_class(
+    plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def fails(self: ToyFit, model: Model, context: Context) -> StageResult:
+        raise Silent
+
+    monkeypatch.setattr(ToyFit, "run", fails)
+    with pytest.raises(StageError, match=r"toy/fit: Silent$"):
+        run(plan(), store)
+
+
+def scratch_file(context: Context) -> Path:
+    (context.folder / "a.bin").write_bytes(b"x")
+    return context.folder / "a.bin"
+
+
+def linked_file(context: Context) -> Path:
+    (context.folder.parents[2] / "secret").write_bytes(b"secret")
+    (context.folder / "a.bin").symlink_to(context.folder.parents[2] / "secret")
+    return context.folder / "a.bin"
+
+
+def file_elsewhere(context: Context) -> Path:
+    (context.folder.parents[2] / "secret").write_bytes(b"secret")
+    return context.folder.parents[2] / "secret"
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("../../../pwned", scratch_file),
+        ("/tmp/pwned", scratch_file),
+        ("", scratch_file),
+        (".", scratch_file),
+        ("a.bin", linked_file),
+        ("a.bin", file_elsewhere),
+        ("a.bin", lambda context: context.folder),
+        ("a.bin", lambda context: context.folder / "gone"),
+    ],
+)
+def test_a_stage_keeps_only_what_it_wrote_into_its_folder(
+    name: str,
+    write: Callable[[Context], Path],
+    plan: MakePlan,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def writes(self: ToyFit, model: Model, context: Context) -> StageResult:
+        changed = model.copy()
+        with torch.no_grad():
+            next(changed.module.parameters()).add_(1)
+        return StageResult(changed, files={name: write(context)})
+
+    monkeypatch.setattr(ToyFit, "run", writes)
+    with pytest.raises(StageError, match="no plain file in the folder that the stage was given"):
+        run(plan(), store)
+    secret = store.root / "secret"
+    assert not secret.exists() or secret.read_bytes() == b"secret"
+    assert store.find(plan().steps[0].key) is None

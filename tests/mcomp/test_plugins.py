@@ -199,3 +199,48 @@ def test_each_decorator_registers_in_its_group(decorator: str, group: plugins.Gr
     assert "mine" in plugins.names(group)
     with pytest.raises(PluginError, match="wrong contract"):
         plugins.load(group, "mine")
+
+
+def test_what_a_plugin_prints_is_not_for_programs(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("loud_one", f"print('hello')\n{STAGE}", "[mcomp.stages]\nthing = loud_one:Stage\n")
+    plugins.load("stages", "thing")
+    with plugins.asked("stages", "thing"):
+        print("again")
+    assert capsys.readouterr() == ("", "hello\nagain\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ZeroDivisionError("x"), "failed: ZeroDivisionError: x"),
+        (SystemExit(0), "failed: SystemExit: 0"),
+        (BaseException("first\nlast"), "failed: BaseException: last"),
+    ],
+)
+def test_what_a_plugin_raises_when_it_is_asked_is_blamed_on_it(
+    error: BaseException, told: str, install: Install
+) -> None:
+    install("asked_one", STAGE, "[mcomp.stages]\nthing = asked_one:Stage\n")
+    with pytest.raises(PluginError) as caught, plugins.asked("stages", "thing"):
+        raise error
+    assert str(caught.value) == f"asked_one 1.0: mcomp.stages 'thing' {told}"
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [RecipeError("x"), KeyboardInterrupt()])
+def test_what_is_raised_on_purpose_is_not_blamed_on_a_plugin(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, plugins.asked("stages", "thing"):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "entry_points", ["[mcomp.stages]\nno equals sign\n", "[mcomp.stages]\n\x1b[2J = a:b\n"]
+)
+def test_a_broken_distribution_hides_no_other(entry_points: str, install: Install) -> None:
+    install("whole_one", STAGE, "[mcomp.stages]\nthing = whole_one:Stage\n")
+    install("torn_one", "", entry_points)
+    assert plugins.load("stages", "thing").__module__ == "whole_one"
+    assert all(name.isprintable() for name in plugins.names("stages"))
