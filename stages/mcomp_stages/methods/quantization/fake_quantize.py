@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp_stages.methods.quantization.observers.extremes import towards
-from mcomp_stages.methods.quantization.observers.observer import Grid, Range
+from mcomp_stages.methods.quantization.observers.observer import Integers, Range
 from mcomp_stages.methods.quantization.operators import along
 
 # Below any scale that data gives; products of two of them are still normal float32 numbers.
@@ -99,9 +99,9 @@ class ActivationQuantizer(nn.Module):
         """Return the float32 scale and uint8 zero point, both scalars."""
         return activation_grid(self.low, self.high)
 
-    def integers(self) -> Grid:
+    def integers(self) -> Integers:
         """Return what a range has to be found for."""
-        return Grid(levels=256)
+        return Integers(levels=256)
 
     def set_range(self, found: Range, num_batches: int) -> None:
         """Take the range that so many calibration batches gave."""

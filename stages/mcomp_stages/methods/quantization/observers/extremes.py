@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mcomp_stages.methods.quantization.observers.config import MinMax, MovingAverage
-from mcomp_stages.methods.quantization.observers.observer import Grid, Range, finite_extremes, symmetric
+from mcomp_stages.methods.quantization.observers.observer import Integers, Range, finite_extremes, symmetric
 
 Follow = Callable[[Range, Range], Range]
 
@@ -34,7 +34,7 @@ class ExtremesObserver:
         batch = finite_extremes(x)
         self.seen = batch if self.seen is None else self.follow(self.seen, batch)
 
-    def range(self, grid: Grid) -> Range:
+    def range(self, grid: Integers) -> Range:
         if self.seen is None:
             raise ValueError("no values were observed")
         return symmetric(self.seen) if grid.symmetric else self.seen

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcomp_stages.methods.quantization.observers.observer import Grid, Range, finite_extremes
+from mcomp_stages.methods.quantization.observers.observer import Integers, Range, finite_extremes
 
 # The span from the smallest to the largest value, zero included, has more than half as many bins.
 CAPACITY = 4096
@@ -99,7 +99,7 @@ class Histogram:
         first, end = self.span()
         return end - first
 
-    def bins(self, grid: Grid) -> Bins:
+    def bins(self, grid: Integers) -> Bins:
         """Return the bins in use, of the absolute values if `grid` is symmetric."""
         first, end = self.span()
         counts = self.counts[CAPACITY + first : CAPACITY + end].double()

@@ -13,7 +13,7 @@ Range = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Grid:
+class Integers:
     """What integers there will be: how many levels, and whether their range is the same on both sides."""
 
     levels: int
@@ -27,8 +27,8 @@ class Observer(Protocol):
         """Take a batch of values in. Raises ValueError if one is not finite."""
         ...
 
-    def range(self, grid: Grid) -> Range:
-        """Return the range that `grid` should cover; (-t, t) for a symmetric one.
+    def range(self, grid: Integers) -> Range:
+        """Return the range that a grid of these integers should cover; (-t, t) for a symmetric one.
 
         Raises ValueError if nothing was observed.
         """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mcomp_stages.methods.quantization.observers.config import Percentile
 from mcomp_stages.methods.quantization.observers.histogram import Bins, Histogram
-from mcomp_stages.methods.quantization.observers.observer import Grid, Range
+from mcomp_stages.methods.quantization.observers.observer import Integers, Range
 from mcomp_stages.methods.quantization.observers.search import cut
 
 
@@ -21,7 +21,7 @@ class PercentileObserver:
     def update(self, x: Tensor) -> None:
         self.histogram.update(x)
 
-    def range(self, grid: Grid) -> Range:
+    def range(self, grid: Integers) -> Range:
         bins = self.histogram.bins(grid)
         return cut(self.histogram, bins, *middle(bins, 1 - self.share), grid)
 

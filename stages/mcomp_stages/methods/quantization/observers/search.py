@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mcomp_stages.methods.quantization.observers.histogram import Bins, Histogram
-from mcomp_stages.methods.quantization.observers.observer import Grid, Range
+from mcomp_stages.methods.quantization.observers.observer import Integers, Range
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """What is lost by spans of bins, (C,) each: from `first` to before `end`."""
@@ -28,7 +28,7 @@ class HistogramObserver:
     def update(self, x: Tensor) -> None:
         self.histogram.update(x)
 
-    def range(self, grid: Grid) -> Range:
+    def range(self, grid: Integers) -> Range:
         bins = self.histogram.bins(grid)
         levels = grid.levels // 2 if grid.symmetric else grid.levels
         first, end = best_span(self.loss_of(bins, levels), len(bins.counts), -bins.first, levels)
@@ -69,7 +69,7 @@ def least(losses: Tensor, ends: Tensor) -> int:
     return int(ends[losses.argmin()])
 
 
-def cut(histogram: Histogram, bins: Bins, first: int, end: int, grid: Grid) -> Range:
+def cut(histogram: Histogram, bins: Bins, first: int, end: int, grid: Integers) -> Range:
     """Return the range of a span of bins; where nothing is cut off, its end is the extreme value itself."""
     low, high = histogram.extremes()
     upper = torch.tensor(bins.edge(end), dtype=torch.float32)

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from mcomp_stages.methods.quantization.observers.choice import observer_for
 from mcomp_stages.methods.quantization.observers.config import KL, MSE, MinMax, ObserverChoice, Percentile
-from mcomp_stages.methods.quantization.observers.observer import Grid
+from mcomp_stages.methods.quantization.observers.observer import Integers
 
-UNSIGNED, SYMMETRIC = Grid(256), Grid(256, symmetric=True)
+UNSIGNED, SYMMETRIC = Integers(256), Integers(256, symmetric=True)
 ORDERLESS: tuple[ObserverChoice, ...] = (MinMax(), Percentile(percent=99), MSE(), KL())
 
 VALUES = st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=1, max_size=40)
 
 
-def observed(choice: ObserverChoice, batches: Sequence[Tensor], grid: Grid = UNSIGNED) -> tuple[float, float]:
+def observed(
+    choice: ObserverChoice, batches: Sequence[Tensor], grid: Integers = UNSIGNED
+) -> tuple[float, float]:
     """Return the range that an observer finds for batches in their order."""
     observer = observer_for(choice)
     for batch in batches:

@@ -19,7 +19,7 @@ from mcomp_stages.methods.quantization.observers.config import (
     ObserverChoice,
     Percentile,
 )
-from mcomp_stages.methods.quantization.observers.observer import Grid
+from mcomp_stages.methods.quantization.observers.observer import Integers
 from tests.stages.methods.quantization.observers.streams import (
     ORDERLESS,
     SYMMETRIC,
@@ -30,10 +30,10 @@ from tests.stages.methods.quantization.observers.streams import (
 )
 
 ALL: tuple[ObserverChoice, ...] = (MinMax(), MovingAverage(), Percentile(), MSE(), KL())
-GRIDS = (UNSIGNED, SYMMETRIC, Grid(16), Grid(4, symmetric=True))
+KINDS = (UNSIGNED, SYMMETRIC, Integers(16), Integers(4, symmetric=True))
 
 every = pytest.mark.parametrize("choice", ALL, ids=lambda choice: choice.type)
-on_every_grid = pytest.mark.parametrize("grid", GRIDS, ids=str)
+on_every_grid = pytest.mark.parametrize("grid", KINDS, ids=str)
 without_order = pytest.mark.parametrize("choice", ORDERLESS, ids=lambda choice: choice.type)
 
 
@@ -57,7 +57,7 @@ def test_order_and_batches_change_nothing(
 @on_every_grid
 @pytest.mark.parametrize("power", [-7, 3])
 def test_values_times_a_power_of_two_have_that_range_times_it(
-    choice: ObserverChoice, grid: Grid, power: int
+    choice: ObserverChoice, grid: Integers, power: int
 ) -> None:
     batches = list((laplace(2000) - 0.3).split(500))
     plain = observed(choice, batches, grid)
@@ -67,7 +67,9 @@ def test_values_times_a_power_of_two_have_that_range_times_it(
 
 @every
 @on_every_grid
-def test_values_times_any_number_have_nearly_that_range_times_it(choice: ObserverChoice, grid: Grid) -> None:
+def test_values_times_any_number_have_nearly_that_range_times_it(
+    choice: ObserverChoice, grid: Integers
+) -> None:
     values = laplace(20_000)
     (low, high), scaled = observed(choice, [values], grid), observed(choice, [values * 3.7], grid)
     # KL follows the noise of thin tails: where it cuts is known to some ten percent.
@@ -80,7 +82,7 @@ def test_values_times_any_number_have_nearly_that_range_times_it(choice: Observe
 @settings(max_examples=20)
 @given(values=VALUES)
 def test_the_range_is_within_the_values_and_zero(
-    choice: ObserverChoice, grid: Grid, values: list[float]
+    choice: ObserverChoice, grid: Integers, values: list[float]
 ) -> None:
     low, high = observed(choice, [torch.tensor(values)], grid)
     smallest, largest = min(values), max(values)
@@ -94,7 +96,7 @@ def test_the_range_is_within_the_values_and_zero(
 
 @every
 @on_every_grid
-def test_a_constant_is_kept(choice: ObserverChoice, grid: Grid) -> None:
+def test_a_constant_is_kept(choice: ObserverChoice, grid: Integers) -> None:
     for value in (3.5, -2.0):
         low, high = observed(choice, [torch.full((100,), value)], grid)
         assert min(low, 0) <= value <= max(high, 0)
@@ -102,7 +104,7 @@ def test_a_constant_is_kept(choice: ObserverChoice, grid: Grid) -> None:
 
 @every
 @on_every_grid
-def test_nothing_but_zeros_has_the_range_zero(choice: ObserverChoice, grid: Grid) -> None:
+def test_nothing_but_zeros_has_the_range_zero(choice: ObserverChoice, grid: Integers) -> None:
     assert observed(choice, [torch.zeros(100)], grid) == (0, 0)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mcomp_stages.methods.quantization.observers.config import KL, MinMax
 from mcomp_stages.methods.quantization.observers.histogram import Bins, Histogram
 from mcomp_stages.methods.quantization.observers.kl import divergence
-from mcomp_stages.methods.quantization.observers.observer import Grid
+from mcomp_stages.methods.quantization.observers.observer import Integers
 from tests.stages.methods.quantization.observers.streams import SYMMETRIC, UNSIGNED, laplace, normal, observed
 
 COUNTS = st.lists(st.integers(0, 50), min_size=8, max_size=40).filter(lambda counts: sum(counts) > 0)
@@ -57,7 +57,7 @@ def test_the_chosen_end_is_the_best_of_those_looked_at() -> None:
     steps = (len(counts) - 16) // 256
     losses = {end: slow_divergence(counts, 0, end, 16) for end in range(len(counts), 15, -steps)}
     best = min(losses, key=lambda end: losses[end])
-    _, high = observed(KL(), [laplace(3000).abs()], Grid(16))
+    _, high = observed(KL(), [laplace(3000).abs()], Integers(16))
     assert high == pytest.approx(best * histogram.width)
 
 
@@ -72,7 +72,7 @@ def test_an_outlier_is_cut_off_and_a_bulk_without_one_is_not() -> None:
 
 def test_fewer_levels_cut_more() -> None:
     values = laplace(50_000)
-    assert observed(KL(), [values], Grid(16))[1] < observed(KL(), [values], Grid(256))[1]
+    assert observed(KL(), [values], Integers(16))[1] < observed(KL(), [values], Integers(256))[1]
 
 
 def test_both_ends_of_a_two_sided_range_are_cut() -> None:
@@ -95,4 +95,4 @@ def test_zeros_do_not_count() -> None:
 
 def test_values_of_as_many_kinds_as_levels_are_all_kept() -> None:
     values = torch.arange(1, 17).repeat(100).float()
-    assert observed(KL(), [values], Grid(16)) == observed(MinMax(), [values], Grid(16))
+    assert observed(KL(), [values], Integers(16)) == observed(MinMax(), [values], Integers(16))

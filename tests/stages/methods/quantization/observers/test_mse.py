@@ -12,7 +12,7 @@ from mcomp_stages.methods.quantization.fake_quantize import activation_grid
 from mcomp_stages.methods.quantization.observers.config import MSE, MinMax
 from mcomp_stages.methods.quantization.observers.histogram import Bins
 from mcomp_stages.methods.quantization.observers.mse import squared_error
-from mcomp_stages.methods.quantization.observers.observer import Grid
+from mcomp_stages.methods.quantization.observers.observer import Integers
 from tests.stages.methods.quantization.observers.streams import SYMMETRIC, laplace, normal, observed
 
 
@@ -64,7 +64,7 @@ def test_the_range_is_nearly_as_good_as_any(values: Tensor) -> None:
 
 def test_fewer_levels_cut_more() -> None:
     values = laplace(50_000).abs()
-    highs = [observed(MSE(), [values], Grid(levels))[1] for levels in (8, 16, 64, 256)]
+    highs = [observed(MSE(), [values], Integers(levels))[1] for levels in (8, 16, 64, 256)]
     assert highs == sorted(highs)
     assert highs[0] < 0.5 * values.max()
 
