@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def report_run(ledger: Ledger, as_json: bool, html: Path | None) -> None:
 
         write_page(render(ledger), html)
     elif as_json:
-        click.echo(ledger.model_dump_json(indent=2))
+        # In ASCII: names in it must not steer a terminal either.
+        click.echo(json.dumps(ledger.model_dump(mode="json"), indent=2))
     else:
         show_ledger(ledger)
 

@@ -35,7 +35,7 @@ def schema(output: Path | None, imports: tuple[str, ...]) -> None:
 
     import_modules(imports)
     made = recipe_schema(lambda error: click.echo(f"left out: {clean(error)}", err=True))
-    text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(made, indent=1, ensure_ascii=output is None) + "\n"
     if output is None:
         click.echo(text, nl=False)
         return

@@ -49,8 +49,9 @@ def plan_sweep(recipe: Path, overrides: Sequence[str], store: Path, as_json: boo
 
 def show_sweep(record: SweepRecord) -> None:
     """Print the table of a sweep."""
+    from mcomp.errors import printable
     from mcomp.report.table import sweep_table
 
     done = sum(job.status == "done" for job in record.jobs)
-    click.echo(f"{record.recipe}  {record.sweep}  {done} of {len(record.jobs)} jobs done")
+    click.echo(printable(f"{record.recipe}  {record.sweep}  {done} of {len(record.jobs)} jobs done"))
     console().print(sweep_table(record.jobs))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mcomp.errors import printable_lines
 from mcomp.report.jobs import jobs
 from mcomp.report.summary import final
 from mcomp.store.ledger import Figures, Ledger, Served
 from mcomp.store.sweeps import JobRecord, SweepRecord
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def results_json(record: SweepRecord) -> str:
@@ -22,13 +27,24 @@ def results_json(record: SweepRecord) -> str:
 
 def results_csv(record: SweepRecord) -> str:
     """Return the jobs as CSV: a column for each override, an empty cell for what is not known."""
-    lines = [flat(result) for result in results(record.jobs)]
+    lines = [
+        {harmless(name): harmless(value) for name, value in flat(result).items()}
+        for result in results(record.jobs)
+    ]
     columns = dict.fromkeys(column for line in lines for column in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def harmless(cell: Any) -> Any:
+    """Return a cell that steers no terminal, and that no spreadsheet computes: it gets a quote before it."""
+    if not isinstance(cell, str):
+        return cell
+    is_formula = cell.startswith(FORMULA) and not NUMBER.fullmatch(cell)
+    return printable_lines(f"'{cell}" if is_formula else cell)
 
 
 def results(records: Sequence[JobRecord]) -> Iterator[dict[str, Any]]:

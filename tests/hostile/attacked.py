@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcomp.cli import exit_code
 from tests.hostile.attack import attacked
-from tests.hostile.corpus import ATTACKS, OUTSIDE, warm_up
+from tests.hostile.corpus import ATTACKS, OUTSIDE, SECRET, warm_up
 from tests.hostile.recipes import GOOD
 from tests.hostile.watch import Tripwire, Watch
 
@@ -29,7 +29,7 @@ from tests.hostile.watch import Tripwire, Watch
 def main(folder: str, kinds: list[str]) -> dict[str, dict[str, Any]]:
     """Warm up with what is good, so that what is measured is the attacks' own; then attack."""
     root = Path(folder).resolve()
-    os.environ["MCOMP_SECRET"] = "hunter2"
+    os.environ["MCOMP_SECRET"] = SECRET
     outside, good = root / "outside", root / "good"
     for each in (outside, good):
         each.mkdir()

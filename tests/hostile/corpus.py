@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import plotly.offline
+
 from tests.hostile import (
     arrays,
     headers,
@@ -14,11 +16,15 @@ from tests.hostile import (
     own_plugins,
     pickles,
     recipes,
+    reports,
     saved_models,
     stores,
 )
 from tests.hostile.attack import command, files, named
+from tests.mcomp.report import ledgers
 from tests.mcomp.store.example import RUN, SWEEP
+
+SECRET = "hunter2"  # in the environment; no one may tell it
 
 ATTACKS = {
     **named("recipes", recipes.ATTACKS),
@@ -30,6 +36,7 @@ ATTACKS = {
     **named("arrays", arrays.ATTACKS),
     **named("images", images.ATTACKS),
     **named("plugins", own_plugins.ATTACKS),
+    **named("reports", reports.ATTACKS),
 }
 
 # Good files, so that whatever opens one would also read it.
@@ -71,3 +78,8 @@ def warm_up(folder: Path) -> None:
     images.laid(lambda folder: None, "", "own").prepare(folder)
     images.plan(folder)
     images.load(folder)
+    plotly.offline.get_plotlyjs = lambda: "var Plotly = {};"  # the bundle is 5 MB that nobody reads here
+    reports.store_of(ledgers.main_job())(folder)
+    reports.sweep_of(ledgers.main_job())(folder)
+    reports.show(folder)
+    reports.compare(folder)

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 
+import pytest
+
 from mcomp.report.results import results_csv, results_json
 from tests.mcomp.report import ledgers
 
@@ -40,3 +42,24 @@ def test_a_value_with_commas_and_quotes_is_one_cell() -> None:
     ledger = ledgers.main_job(overrides=("++pipeline=[fit,export]", "description='a \"b\"'"))
     (line,) = csv.DictReader(io.StringIO(results_csv(ledgers.sweep_of(ledger))))
     assert (line["pipeline"], line["description"]) == ("[fit,export]", "'a \"b\"'")
+
+
+@pytest.mark.parametrize("value", ["=cmd|' /C calc'!A0", "@SUM(A1)", "+1+2", "-1+cmd"])
+def test_a_cell_is_no_formula(value: str) -> None:
+    ledger = ledgers.main_job(overrides=(f"description={value}", f"{value}=1"))
+    (line,) = csv.DictReader(io.StringIO(results_csv(ledgers.sweep_of(ledger))))
+    assert line["description"] == f"'{value}"
+    assert not any(name.startswith(("=", "@", "+", "-")) for name in line)
+
+
+def test_a_cell_steers_no_terminal() -> None:
+    ledger = ledgers.main_job(overrides=("description=\x1b[2J\t\u202ex\ny",))
+    (line,) = csv.DictReader(io.StringIO(results_csv(ledgers.sweep_of(ledger))))
+    assert line["description"] == "\\x1b[2J\\t\\u202ex\ny"
+
+
+@pytest.mark.parametrize("value", ["-1", "+2.5", "-1e-3", "-.5"])
+def test_a_number_with_a_sign_is_a_number(value: str) -> None:
+    ledger = ledgers.main_job(overrides=(f"stages.prune.x={value}",))
+    (line,) = csv.DictReader(io.StringIO(results_csv(ledgers.sweep_of(ledger))))
+    assert line["stages.prune.x"] == value
