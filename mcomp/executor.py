@@ -22,7 +22,7 @@ from mcomp.measure.macs import count_macs
 from mcomp.measure.memory import PeakMemory
 from mcomp.measure.served import serve, versus
 from mcomp.measure.size import parameter_count
-from mcomp.model.checkpoint import load_model, load_weights, save_model
+from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.plan import Origin, Step
@@ -123,7 +123,7 @@ def original(origin: Origin) -> Model:
         module = origin.spec.build()
     if origin.checkpoint is not None:
         try:
-            load_weights(module, origin.checkpoint)
+            origin.spec.fill(module, origin.checkpoint)
         except CheckpointError as error:
             placed = [replace(each, where=origin.where, path="model.checkpoint") for each in error.problems]
             raise CheckpointError(placed) from error

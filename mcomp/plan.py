@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 from mcomp import plugins
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
-from mcomp.fingerprint import effective, file_digest, fingerprint, makers, sources
+from mcomp.fingerprint import effective, fingerprint, makers, sources
+from mcomp.model.shards import weights_digest
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, refs, with_nested
 from mcomp.recipe.nested import overridden_at
@@ -190,8 +192,9 @@ class Planner:
         made_of = {
             "model": spec.spec(),
             "version": type(spec).version,
+            "libraries": {name: version(name) for name in spec.libraries},
             "sources": sources(type(spec)),
-            "weights": file_digest(file) if file else recipe.seed,
+            "weights": weights_digest(file) if file else recipe.seed,
         }
         origin = Origin(made_of, spec, recipe.seed, file, recipe.name, loaded.where(path))
         return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)

@@ -18,9 +18,9 @@ class Parity(Config):
     """How far the runtime's outputs are from the module's on the same inputs.
 
     Errors are absolute, over all values; `size` is the root mean square of the expected ones. `max_error` of
-    an integer model means little: one rounding that flips moves a value by a whole step. `mean_cosine` is over
-    samples. `agreement` is the share of equal argmax over axis 1, None where there are no classes to choose
-    from.
+    an integer model means little: one rounding that flips moves a value by a whole step. `mean_cosine` is
+    over samples. `agreement` is the share of equal argmax over axis 1, None where there are no classes to
+    choose from.
     """
 
     samples: int

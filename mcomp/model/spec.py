@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -10,13 +10,17 @@ from mcomp.config import PluginConfig
 from mcomp.recipe.schema import RecipeRef
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from mcomp.data.contract import DataFacts
 
 
 class ModelConfig(PluginConfig):
-    """Base of the architectures."""
+    """Base of the architectures. `libraries`: distributions beside torch whose code they are made of."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     checkpoint: Annotated[
         str | RecipeRef | None,
@@ -27,8 +31,20 @@ class ModelConfig(PluginConfig):
         """Return the architecture with fresh weights drawn from torch's global generator."""
         raise NotImplementedError
 
+    def fill(self, module: nn.Module, checkpoint: Path) -> None:
+        """Copy the weights of a file into what `build` returned, in place.
+
+        Raises CheckpointError if the file is broken or does not fit; then nothing was copied.
+        """
+        from mcomp.model.checkpoint import load_weights
+
+        load_weights(module, checkpoint)
+
     def fitted_to(self, facts: DataFacts) -> ModelConfig:
-        """Return a copy in which what was left open (`num_classes: null`) is taken from the data."""
+        """Return a copy in which what was left open (`num_classes: null`) is taken from the data.
+
+        Raises RecipeError; `path` of each of its problems is the field of this configuration to blame.
+        """
         return self
 
     def spec(self) -> dict[str, Any]:

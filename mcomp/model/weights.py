@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mcomp.errors import CheckpointError, printable
 from mcomp.model.pickles import read_pickle
+from mcomp.model.shards import is_index, shards
 
 HEADER_LIMIT_BYTES = 16 * 2**20
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
@@ -21,9 +22,10 @@ PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, to
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors, .pt, .pth, .bin or .ckpt file by name, on the CPU.
 
-    Raises CheckpointError if the file is missing, truncated, no checkpoint, or a pickle that runs code.
+    Of a `.safetensors.index.json` they are those of all the files that it names. Raises CheckpointError if a
+    file is missing, truncated, no checkpoint, or a pickle that runs code.
     """
-    reader = READERS.get(path.suffix)
+    reader = read_shards if is_index(path) else READERS.get(path.suffix)
     if reader is None:
         raise CheckpointError(f"{path} is not a checkpoint by its name; known are {', '.join(READERS)}")
     try:
@@ -49,6 +51,18 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise not_safetensors(path, "its header is nested too deep") from error
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # the last two: empty and huge
         raise not_safetensors(path, printable(str(error).partition("\n")[0])) from error
+
+
+def read_shards(index: Path) -> dict[str, Tensor]:
+    """Read every tensor of a checkpoint in several files from the file that its index names for it."""
+    place = shards(index)
+    tensors = {file: read_tensors(file) for file in sorted(set(place.values()))}
+    absent = [name for name, file in place.items() if name not in tensors[file]]
+    if absent:
+        raise CheckpointError(
+            f"{place[absent[0]]} does not hold {printable(absent[0])}, as {index.name} says"
+        )
+    return {name: tensors[file][name] for name, file in place.items()}
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from mcomp import plugins
 from mcomp.config import PluginConfig
-from mcomp.data.contract import DataConfig, DataFacts
+from mcomp.data.contract import DataConfig
 from mcomp.errors import Problem, RecipeError
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.checks import check_together
@@ -100,11 +101,13 @@ def build(composed: Composed) -> Recipe:
     problems += check_together(recipe, composed, list(refs(recipe)), wrong)
     if problems:
         raise RecipeError(in_order(problems, composed.overrides))
-    facts = data_facts(recipe, composed)
-    model, task = cast(ModelConfig, recipe.model), cast(TaskConfig, recipe.task)
-    with plugins.asked("models", model.type):
+    data, model = cast(DataConfig, recipe.data), cast(ModelConfig, recipe.model)
+    task = cast(TaskConfig, recipe.task)
+    with placed_at(composed, "data"), plugins.asked("data", data.type):
+        facts = data.facts()
+    with placed_at(composed, "model"), plugins.asked("models", model.type):
         model = model.fitted_to(facts)
-    with plugins.asked("tasks", task.type):
+    with placed_at(composed, "task"), plugins.asked("tasks", task.type):
         task = task.fitted_to(facts)
     return recipe.model_copy(update={"model": model, "task": task})
 
@@ -117,14 +120,13 @@ def require_known_version(composed: Composed) -> None:
         raise RecipeError(composed.places.problem(("version",), what, "upgrade mcomp"))
 
 
-def data_facts(recipe: Recipe, composed: Composed) -> DataFacts:
-    """Return what the data says of itself. Raises RecipeError, placed in the recipe, for wrong files."""
-    data = cast(DataConfig, recipe.data)
+@contextmanager
+def placed_at(composed: Composed, key: str) -> Iterator[None]:
+    """Raise a RecipeError of a part with its problems placed in the recipe."""
     try:
-        with plugins.asked("data", data.type):
-            return data.facts()
+        yield
     except RecipeError as error:
-        paths = [("data", *filter(None, problem.path.split("."))) for problem in error.problems]
+        paths = [(key, *filter(None, problem.path.split("."))) for problem in error.problems]
         placed = [
             composed.places.problem(path, problem.what, problem.next_step)
             for path, problem in zip(paths, error.problems, strict=True)

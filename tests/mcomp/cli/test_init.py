@@ -22,7 +22,10 @@ from tests.stages.data.pictures import digits_folder
 NAMES = tuple(USUAL_STAGES)
 ORDERS = [order for length in range(1, len(NAMES) + 1) for order in itertools.combinations(NAMES, length)]
 TRAINED_FIRST = [order for order in ORDERS if order[0] in ("train", "distill")]
-MODELS, DATA = ("resnet", "lenet5", "mobilenet_v2", "vit"), ("digits", "image_folder", "arrays", "mnist5k")
+MODELS, DATA = (
+    ("resnet", "lenet5", "mobilenet_v2", "vit", "transformers"),
+    ("digits", "image_folder", "arrays", "mnist5k"),
+)
 
 
 @pytest.fixture(scope="module")

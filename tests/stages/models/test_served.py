@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from torch import Tensor
 
 from mcomp import plugins
-from mcomp.data.contract import DataFacts
+from mcomp.data.contract import DataFacts, VaryingSize
 from mcomp.measure.parity import compare
+from mcomp.model.example import Example
 from mcomp.model.graph import capture
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp_stages.methods.onnx.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
+from tests.stages.models.tiny_transformers import BERT, sentences
 
 FACTS = DataFacts(channels=3, image_size=16, num_classes=10)
 SMALL: dict[str, dict[str, Any]] = {
@@ -55,6 +58,23 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     module(**images(4)).square().sum().backward()
     silent = [key for key, parameter in module.named_parameters() if parameter.grad is None]
     assert silent == []
+
+
+@pytest.mark.slow
+def test_the_file_of_a_text_model_takes_sentences_of_any_length(tmp_path: Path) -> None:
+    kind = plugins.load("models", "transformers")
+    config = kind.model_validate({"type": "transformers", "architecture": BERT, "normalize": True})
+    assert isinstance(config, ModelConfig)
+    module = config.fitted_to(DataFacts()).build()
+    example = Example(sentences(2, 5), {name: {1: VaryingSize("sequence", 24)} for name in sentences()})
+    graph = served_graph(Model(module, config), example)
+    write_onnx(graph, example, tmp_path / "model.onnx", opset=21)
+    shapes = [axes.shape for axes in InferenceSession(tmp_path / "model.onnx").get_inputs()]
+    assert shapes == [["batch", "sequence"]] * 2
+    parity = compare(
+        tmp_path / "model.onnx", module, [sentences(1, 3), sentences(4, 24), sentences(2, 1)], classes=False
+    )
+    assert parity.max_error < 1e-4
 
 
 @pytest.mark.slow
