@@ -101,10 +101,10 @@ def build(composed: Composed) -> Recipe:
     problems += check_together(recipe, composed, list(refs(recipe)), wrong)
     if problems:
         raise RecipeError(in_order(problems, composed.overrides))
-    data, model = cast(DataConfig, recipe.data), cast(ModelConfig, recipe.model)
+    samples, model = cast(DataConfig, recipe.data), cast(ModelConfig, recipe.model)
     task = cast(TaskConfig, recipe.task)
-    with placed_at(composed, "data"), plugins.asked("data", data.type):
-        facts = data.facts()
+    with placed_at(composed, "data"), plugins.asked("data", samples.type):
+        facts = samples.facts()
     with placed_at(composed, "model"), plugins.asked("models", model.type):
         model = model.fitted_to(facts)
     with placed_at(composed, "task"), plugins.asked("tasks", task.type):

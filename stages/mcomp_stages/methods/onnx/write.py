@@ -67,6 +67,10 @@ def quiet_exporter() -> Iterator[None]:
     with warnings.catch_warnings():
         # torch 2.13 copies its own tree specs in a way that it deprecates.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        # Sizes of one name in several inputs are one size, as they should be.
+        warnings.filterwarnings(
+            "ignore", "# The axis name: .* will not be used, since it shares", UserWarning
+        )
         logger.setLevel(logging.ERROR)  # "torchvision is not installed": it is not needed
         try:
             yield
