@@ -125,6 +125,24 @@ def is_shape(value: object) -> bool:
     return isinstance(value, int | tuple) and not isinstance(value, bool)
 
 
+class CuttableAttention(Edit):
+    """Let the `nn.MultiheadAttention` at each of the paths have fewer heads than torch's own allows."""
+
+    kind: Literal["cuttable_attention"] = "cuttable_attention"
+    modules: tuple[str, ...]
+
+    def apply(self, module: nn.Module, state: State) -> None:
+        from torch.nn import MultiheadAttention
+
+        from mcomp.model.attention import make_cuttable
+
+        for path in self.modules:
+            attention = module.get_submodule(path)
+            if type(attention) is not MultiheadAttention:
+                raise ValueError(f"{path} is no nn.MultiheadAttention")
+            make_cuttable(attention)
+
+
 class Masks(Edit):
     """Weights held at zero by every later training step; the masks themselves are in `state`, as bool."""
 

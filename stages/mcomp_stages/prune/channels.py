@@ -7,9 +7,10 @@
       recover: {epochs: 4}
 
 Which channels must go together is found by running the model's graph on labels, so residual connections,
-concatenations, depthwise convolutions and squeeze-excite need no list of layers. Channels that feed the
-model's output, or an operator that is not understood, stay. After the cut the model is compared with the
-original with the same channels set to zero; the stage fails if they differ.
+concatenations, grouped convolutions, attention (a head goes as a whole) and norms need no list of layers.
+Channels that feed the model's output, or an operator that is not understood, stay. After the cut the model
+is compared with the original with the same channels set to zero (a norm over channels is one over those that
+stay); the stage fails if they differ.
 
 `target` is at most what stays (`macs`, `params`: shares to keep; `ratio`: share of channels to remove).
 One-shot pruning costs much accuracy that comes back with training: give `recover`, best with `teachers`.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 class PruneChannels(StageConfig):
     """Cut the least important channels down to a target, then train what is left."""
 
+    version: ClassVar[str] = "2"
     forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
 
     type: Literal["prune.channels"] = "prune.channels"
@@ -59,16 +61,15 @@ class PruneChannels(StageConfig):
 
     def run(self, model: Model, context: Context) -> StageResult:
         """Cut a copy of `model`, prove it, and train it. Raises StageError."""
-        from mcomp.model.edits import KeepChannels
+        from mcomp_stages.methods.pruning.edit import edited, read_edits
 
         chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
-        pruned = model.edited(KeepChannels.model_validate(chosen["edit"]))
-        return self.recovered(pruned, chosen["facts"], context)
+        return self.recovered(edited(model, read_edits(chosen["edits"])), chosen["facts"], context)
 
     def cut(self, model: Model, context: Context) -> Checkpoint:
         """Return a cut that is proven, as an edit, and what the report says of it. Raises StageError."""
         from mcomp_stages.methods.pruning.cut import choose_cut
-        from mcomp_stages.methods.pruning.edit import channel_edit
+        from mcomp_stages.methods.pruning.edit import channel_edits, edited, stored
         from mcomp_stages.methods.pruning.groups import channel_groups
         from mcomp_stages.methods.pruning.importance import channel_importance
         from mcomp_stages.methods.pruning.proof import require_equal_to_masked
@@ -88,9 +89,9 @@ class PruneChannels(StageConfig):
         )
         if not cut.removed.any():
             raise StageError("nothing was cut: the target is met by the model as it is")
-        edit = channel_edit(model.module, cut)
-        require_equal_to_masked(model.edited(edit), model, cut, context.example)
-        return Checkpoint(numbers={"edit": edit.model_dump(mode="json"), "facts": cut_facts(cut)})
+        edits = channel_edits(model.module, cut)
+        require_equal_to_masked(edited(model, edits), model, cut, context.example)
+        return Checkpoint(numbers={"edits": stored(edits), "facts": cut_facts(cut)})
 
     def recovered(self, pruned: Model, facts: dict[str, Any], context: Context) -> StageResult:
         """Train the cut model, if asked to."""

@@ -29,6 +29,20 @@ def test_a_grouped_convolution_costs_its_share() -> None:
     assert count_macs(net, {"input": torch.randn(2, 8, 5, 5)}) == 8 * 2 * 9 * 25
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_fused_attention_costs_its_two_products(need_weights: bool) -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x, x, x, need_weights=need_weights)[0]
+
+    expected = 5 * 8 * 8 * 4 + 2 * (5 * 5 * 8)
+    assert count_macs(Attention(), {"x": torch.randn(3, 5, 8)}) == expected
+
+
 def test_counting_leaves_the_running_statistics_and_the_mode_alone() -> None:
     net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
     count_macs(net, {"input": torch.randn(2, 4) + 5})

@@ -184,8 +184,17 @@ class Choices:
 
 
 def set_sizes(groups: Groups) -> list[tuple[int, int]]:
-    """Return for each set the number of groups and the number of channels that one group holds."""
-    return [(len(s.groups), min(count for _, count in s.axes)) for s in groups.sets]
+    """Return for each set the number of groups and the number of channels that one group holds.
+
+    That is the fewest outputs of one convolution or linear (or the fewest indices of anything else).
+    """
+    weights = {layer.weight for layer in groups.layers}
+    sizes = []
+    for group_set in groups.sets:
+        counts = [(groups.axes[position], count) for position, count in group_set.axes]
+        made = [count for axis, count in counts if axis.output and axis.name in weights]
+        sizes.append((len(group_set.groups), min(made or [count for _, count in counts])))
+    return sizes
 
 
 def levels(size: int, unit: int, round_to: int, min_channels: int) -> list[int]:

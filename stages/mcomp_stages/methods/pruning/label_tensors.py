@@ -41,6 +41,13 @@ def narrowed(labels: Labels, axes: Iterable[int]) -> Labels:
     return labels
 
 
+def split(labels: Labels, axis: int, size: int) -> Labels:
+    """Return the labels with one axis split into parts of `size`: (..., n, ...) -> (..., n / size, size,
+    ...).
+    """
+    return labels.reshape(*labels.shape[:axis], -1, size, *labels.shape[axis + 1 :])
+
+
 def core(labels: Labels) -> Labels:
     """Return the labels without their repetitions."""
     return narrowed(labels, constant_axes(labels))

@@ -20,7 +20,8 @@ from torch.fx.node import map_arg
 
 from mcomp.model.graph import attribute, module_path
 from mcomp_stages.methods.pruning.label_tensors import Labels, unlabelled
-from mcomp_stages.methods.pruning.trace import Stored, Trace
+from mcomp_stages.methods.pruning.recorded import Stored
+from mcomp_stages.methods.pruning.trace import Trace
 
 Rule: TypeAlias = Callable[[Trace, "Call"], Any]
 
@@ -57,12 +58,14 @@ class Call:
 
     def run(self) -> Any:
         """Execute the operator itself on the labels."""
-        arguments = dict(self.arguments)
-        for name, value in arguments.items():
-            if isinstance(value, Stored):
-                arguments[name] = self.trace.labels_of(value)
         assert callable(self.node.target)
+        arguments = {name: self._plain(value) for name, value in self.arguments.items()}
         return self.node.target(**arguments)
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._plain(item) for item in value]
+        return self.trace.labels_of(value) if isinstance(value, Stored) else value
 
 
 def trace_labels(graph_module: GraphModule, names: Mapping[int, str], rules: Callable[[Any], Rule]) -> Trace:
@@ -71,7 +74,8 @@ def trace_labels(graph_module: GraphModule, names: Mapping[int, str], rules: Cal
     `names` maps the identity of each parameter and buffer to its name, `rules` an operator to its rule.
     What the graph returns is frozen. `Trace.settle` must be called before the classes are read.
     """
-    trace = Trace()
+    inputs = [node.meta["val"] for node in graph_module.graph.nodes if node.op == "placeholder"]
+    trace = Trace(batch=next((value.shape[0] for value in inputs if value.ndim), 1))
     values: dict[Node, Any] = {}
     for node in graph_module.graph.nodes:
         if node.op == "placeholder":
@@ -123,13 +127,13 @@ def flat(value: Any) -> list[Any]:
 
 
 def unknown(trace: Trace, call: Call) -> Any:
-    """Freeze what goes in; an operator without tensors (`arange`) is a constant and no reason to warn."""
-    tensors = call.tensors()
-    for value in tensors:
-        trace.freeze(trace.labels_of(value))
+    """Freeze what goes in; an operator that sees no channels (`arange`) is no reason to warn."""
+    labelled = [labels for labels in map(trace.labels_of, call.tensors()) if trace.labelled(labels)]
+    for labels in labelled:
+        trace.freeze(labels)
     place = module_path(call.node)
     entry = f"{call.node.target} in {place}" if place else str(call.node.target)
-    if tensors and entry not in trace.unknown:
+    if labelled and entry not in trace.unknown:
         trace.unknown.append(entry)
     return unlabelled_like(call.node.meta.get("val"))
 

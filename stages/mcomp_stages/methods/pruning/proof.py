@@ -1,4 +1,7 @@
-"""Proof of a cut: the sliced model computes what the whole model does with the cut channels set to zero."""
+"""Proof of a cut: the sliced model computes what the whole model does with the cut channels set to zero.
+
+The sliced model is run as it is, by its own code; the masked one as the captured graph (`masked.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
+from mcomp.model.fastpath import without_fastpath
 from mcomp.model.model import Model
 from mcomp_stages.methods.pruning.cut import Cut
 from mcomp_stages.methods.pruning.labels import flat
+from mcomp_stages.methods.pruning.masked import Masked
 
 TOLERANCE = 1e-5
 
@@ -30,17 +35,16 @@ class Activations:
 def require_equal_to_masked(pruned: Model, model: Model, cut: Cut, example: Mapping[str, Tensor]) -> None:
     """Raise StageError, naming the first layer that differs, unless sliced equals masked on random inputs.
 
-    Equal means to 1e-5 of the largest output. `model` is the model before the cut; the masked model is a
-    copy of it in which every slice of the cut groups is zero.
+    Equal means to 1e-5 of the largest output. `model` is the model before the cut.
     """
     inputs = random_inputs(example)
-    masked, sliced = masked_copy(model.module, cut), copy.deepcopy(pruned.module).eval()
-    with torch.no_grad():
-        expected = tensors(masked(**inputs))
+    masked, sliced = Masked(model.module, cut), copy.deepcopy(pruned.module).eval()
+    with torch.no_grad(), without_fastpath():
+        expected = tensors(masked.outputs(inputs))
         actual = tensors(run_sliced(sliced, inputs))
-    if all(equal(*pair) for pair in zip(expected, actual, strict=True)):
-        return
-    layer = first_difference(recorded(masked, inputs), recorded(sliced, inputs), cut)
+        if all(equal(*pair) for pair in zip(expected, actual, strict=True)):
+            return
+        layer = first_difference(masked.recorded(inputs), recorded(sliced, inputs), cut)
     raise StageError("the cut model does not compute what the masked model computes", module=layer)
 
 
@@ -55,18 +59,6 @@ def random_inputs(example: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def masked_copy(module: nn.Module, cut: Cut) -> nn.Module:
-    """Return a copy, in inference mode, in which the parameters of the cut groups are zero; buffers stay."""
-    masked = copy.deepcopy(module).eval()
-    parameters = dict(masked.named_parameters())
-    for (name, axis), kept in cut.kept_indices.items():
-        if name in parameters:
-            gone = torch.ones(parameters[name].shape[axis], dtype=torch.bool)
-            gone[list(kept)] = False
-            parameters[name].detach().index_fill_(axis, gone.nonzero().flatten(), 0.0)
-    return masked
-
-
 def run_sliced(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     """Run a cut model. Raises StageError with the module in which the shapes do not fit."""
     with recording(module) as activations:
@@ -79,7 +71,7 @@ def run_sliced(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
 
 def recorded(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the output of every module without parts."""
-    with recording(module) as activations, torch.no_grad():
+    with recording(module) as activations:
         module(**inputs)
     return activations.outputs
 
@@ -112,6 +104,8 @@ def recording(module: nn.Module) -> Iterator[Activations]:
 def first_difference(masked: Mapping[str, Tensor], sliced: Mapping[str, Tensor], cut: Cut) -> str:
     """Return the first module whose output differs in the channels that stay; "" if it lies in no module."""
     for path, output in sliced.items():
+        if path not in masked:
+            continue
         expected = kept_channels(masked[path], output, path, cut)
         if expected is not None and not equal(expected, output):
             return path

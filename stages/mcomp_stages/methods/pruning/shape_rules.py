@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcomp_stages.methods.pruning.label_tensors import Labels, compressed, constant_axes, narrowed
+from mcomp_stages.methods.pruning.label_tensors import (
+    Labels,
+    compressed,
+    constant_axes,
+    narrowed,
+    split,
+    unlabelled,
+)
 from mcomp_stages.methods.pruning.labels import Call
 from mcomp_stages.methods.pruning.trace import Trace
 
@@ -18,32 +25,19 @@ def executed(trace: Trace, call: Call) -> Labels:
     return compressed(call.run())
 
 
-def passed(trace: Trace, call: Call, name: str = "self") -> Labels:
-    """The result has the labels of the argument."""
-    return call.labels(name)
+def passed(trace: Trace, call: Call, name: str = "self") -> Any:
+    """The result has the labels of the argument; a parameter stays the parameter that it is."""
+    return call.stored(name) or call.labels(name)
 
 
-def addressed(trace: Trace, call: Call) -> Labels:
-    """Positions written in the model (`x[:, :8]`, `roll`) would point elsewhere after a cut of their axis."""
-    labels = call.labels("self")
-    axes = listed(call.arguments.get("dim", call.arguments.get("dims", 0)), labels.ndim)
-    result = call.run()
-    if result.shape != labels.shape or "start" not in call.arguments:
-        trace.freeze_varying(labels, axes)
-    return compressed(result)
+def alike(trace: Trace, call: Call) -> Labels:
+    """New numbers in the shape of the argument (`zeros_like`) shrink with it."""
+    return call.labels("self")
 
 
-def divided(trace: Trace, call: Call) -> list[Labels]:
-    """Equal parts stay equal: position j is tied across them. Unequal parts freeze."""
-    labels = call.labels("self")
-    axis = call.arguments.get("dim", 0)
-    parts = list(call.run())
-    if len({part.shape[axis] for part in parts}) == 1:
-        for part in parts[1:]:
-            trace.unite(parts[0], part)
-    else:
-        trace.freeze_varying(labels, [axis])
-    return [compressed(part) for part in parts]
+def constant(trace: Trace, call: Call) -> Labels:
+    """New numbers in a shape of their own (`new_zeros`) are data."""
+    return unlabelled(call.shape)
 
 
 def concatenated(trace: Trace, call: Call) -> Labels:
@@ -89,9 +83,19 @@ def widened(labels: Labels, axis: int, before: int, after: int) -> Labels:
     return inner.expand(shape)
 
 
+def shuffled(trace: Trace, call: Call) -> Labels:
+    """Neighbouring channels become pixels: those that become one channel go together."""
+    labels, factor = call.labels("self"), call.arguments["upscale_factor"] ** 2
+    axis = labels.ndim - 3
+    trace.tie(split(labels, axis, factor), [axis + 1])
+    return compressed(call.run())
+
+
 def windows(trace: Trace, call: Call) -> Any:
     """Pooling and resampling: positions of a feature map mix, channels do not."""
     labels = call.labels("input") if "input" in call.arguments else call.labels("self")
+    if "grid" in call.arguments:
+        trace.freeze(call.labels("grid"))
     value = call.node.meta["val"]
     num_spatial = labels.ndim - 2
     spatial = list(range(labels.ndim - num_spatial, labels.ndim))
@@ -99,15 +103,6 @@ def windows(trace: Trace, call: Call) -> Any:
     if isinstance(value, Tensor):
         return one.expand(value.shape)
     return [one.expand(item.shape) for item in value]
-
-
-def reduced(trace: Trace, call: Call) -> Labels:
-    """Means and sums: an axis of channels cannot be summed over and cut, the others vanish."""
-    labels = call.labels("self")
-    axes = listed(call.arguments.get("dim"), labels.ndim)
-    trace.freeze_varying(labels, axes)
-    one = narrowed(labels, axes)
-    return one if call.arguments.get("keepdim", False) else one.reshape(call.shape)
 
 
 def listed(dims: int | Sequence[int] | None, num_axes: int) -> list[int]:
@@ -119,15 +114,6 @@ def listed(dims: int | Sequence[int] | None, num_axes: int) -> list[int]:
 
 def nothing(trace: Trace, call: Call) -> None:
     """A check without a result."""
-
-
-def normalised(trace: Trace, call: Call) -> Labels:
-    """Softmax and layer norm see all positions of an axis at once: channels there stay."""
-    labels = call.labels("input") if "input" in call.arguments else call.labels("self")
-    shape = call.arguments.get("normalized_shape")
-    axes = range(labels.ndim - len(shape), labels.ndim) if shape else [call.arguments["dim"]]
-    trace.freeze_varying(labels, axes)
-    return labels
 
 
 def item(trace: Trace, call: Call) -> Any:

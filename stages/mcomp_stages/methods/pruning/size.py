@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 class Sizes:
     """Multiply-adds per sample, parameters and channels of a model as functions of the kept groups `kept_BS`.
 
-    `macs` are those of convolutions and linears, `params` all parameters, tied ones once, `channels` the
-    output channels of convolutions and linears without those that stay anyway.
+    `macs` are those of convolutions, linears and attention, `params` all parameters, tied ones once,
+    `channels` the output channels of convolutions and linears without those that stay anyway.
     """
 
     def __init__(self, groups: Groups) -> None:
@@ -31,6 +31,7 @@ class Sizes:
         position_of = {name: position for position, name in enumerate(groups.shapes)}
         self._weights_L = np.array([position_of[layer.weight] for layer in groups.layers], dtype=np.int64)
         self._positions_L = np.array([layer.positions for layer in groups.layers], dtype=np.float64)
+        self._macs_1, self._macs_S = product_macs(groups)
         weights = {layer.weight for layer in groups.layers}
         self._made_A = np.array([axis.output and axis.name in weights for axis in groups.axes], dtype=bool)
 
@@ -42,7 +43,8 @@ class Sizes:
         elements_BP = self._elements(self._fixed_A + cut_BA)
         if quantity == "params":
             return np.asarray(elements_BP.sum(-1))
-        return np.asarray(elements_BP[..., self._weights_L] @ self._positions_L)
+        in_layers_B = elements_BP[..., self._weights_L] @ self._positions_L
+        return np.asarray(in_layers_B + kept_BS @ self._macs_S + self._macs_1)
 
     def share(self, quantity: Quantity, kept_BS: Integers) -> Floats:
         """Return the quantity over that of the whole model."""
@@ -61,6 +63,17 @@ def indices_per_group(groups: Groups) -> Integers:
         for axis, count in group_set.axes:
             indices_AS[axis, column] = count
     return indices_AS
+
+
+def product_macs(groups: Groups) -> tuple[float, Floats]:
+    """Return the multiply-adds of products of activations that stay, and those of one group of each set."""
+    by_group = np.zeros(groups.num_groups)
+    fixed = 0.0
+    for product in groups.products:
+        known = product.groups != STAYS
+        fixed += float((~known).sum() * product.macs)
+        np.add.at(by_group, product.groups[known], product.macs)
+    return fixed, np.array([by_group[group_set.groups[0]] for group_set in groups.sets])
 
 
 def factors(groups: Groups) -> tuple[Floats, Integers]:

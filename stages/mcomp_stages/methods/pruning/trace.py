@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mcomp_stages.methods.pruning.label_tensors import (
+    FROZEN,
     Labels,
     broadcast,
     constant_axes,
@@ -18,46 +18,30 @@ from mcomp_stages.methods.pruning.label_tensors import (
     narrowed,
     unlabelled,
 )
+from mcomp_stages.methods.pruning.recorded import Axis, Layer, Order, Product, Sized, Slot, Stored
 from mcomp_stages.methods.pruning.union_find import UnionFind
-
-Slot: TypeAlias = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A parameter or buffer of the model, by the one name under which all its aliases are known."""
-
-    name: str
-    shape: tuple[int, ...]
-    trainable: bool
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One use of a weight: each of its elements is multiplied `positions` times per sample."""
-
-    weight: str
-    positions: int
-
-
-@dataclass
-class Axis:
-    """The labels (size of the axis,) of one axis of a parameter; `output` if it makes the channels."""
-
-    labels: Labels
-    output: bool
 
 
 class Trace:
-    """What is known of the labels while a graph is run: their classes, the slots, the multiply-adds."""
+    """What is known of the labels while a graph is run: their classes, the slots, the multiply-adds.
 
-    def __init__(self) -> None:
+    `batch` is the number of samples that the graph was captured with. `statistics` has, by the name of the
+    node of a norm or reduction, the axis and the labels along it: it is taken over the channels that stay.
+    `equal_counts` names the weights of grouped convolutions that lose the same positions of every group.
+    """
+
+    def __init__(self, batch: int = 1) -> None:
+        self.batch = batch
         self.classes = UnionFind()
         self.classes.add(1)  # FROZEN
         self.axes: dict[Slot, Axis] = {}
         self.layers: list[Layer] = []
+        self.products: list[Product] = []
+        self.sizes: list[Sized] = []
+        self.statistics: dict[str, tuple[int, Labels]] = {}
+        self.equal_counts: set[str] = set()
         self.unknown: list[str] = []
-        self.constraints: list[Callable[[], bool]] = []
+        self._constraints: dict[Order, list[Callable[[], bool]]] = {order: [] for order in Order}
         self._elements: dict[str, Labels] = {}
 
     def fresh(self, *shape: int) -> Labels:
@@ -74,10 +58,30 @@ class Trace:
 
     def _parameter_labels(self, stored: Stored) -> Labels:
         if stored.name not in self._elements:
-            labels = self.fresh(*stored.shape)
+            labels = self.fresh(stored.whole_rows, *stored.shape[1:]) if stored.shape else self.fresh()
             self._elements[stored.name] = labels
-            self.constraints.append(lambda: self._keep_one_varying_axis(labels))
-        return self._elements[stored.name]
+            self.require(Order.FREEZE, lambda: self._keep_one_varying_axis(labels))
+        labels = self._elements[stored.name]
+        if not stored.is_part:
+            return labels
+        self.tie(labels, [0])  # the rows that are not read would be channels of nothing
+        return labels[stored.start : stored.start + stored.shape[0]]
+
+    def require(self, order: Order, constraint: Callable[[], bool]) -> None:
+        """Let `settle` call `constraint`, which returns whether it changed anything, until it does not."""
+        self._constraints[order].append(constraint)
+
+    def choose(self, decide: Callable[[], None]) -> None:
+        """Call `decide` one time, when everything that has no choice is tied."""
+        undecided = [decide]
+
+        def constraint() -> bool:
+            if not undecided:
+                return False
+            undecided.pop()()
+            return True
+
+        self.require(Order.CHOOSE, constraint)
 
     def _keep_one_varying_axis(self, labels: Labels) -> bool:
         return len(self.varying(labels)) > 1 and self.freeze(labels)
@@ -108,9 +112,17 @@ class Trace:
         """Make the channels behind the labels stay; return whether anything changed."""
         return self.unite(labels, unlabelled(()))
 
-    def freeze_varying(self, labels: Labels, axes: Iterable[int]) -> bool:
-        """Freeze labels that differ along one of the axes."""
-        return any(self.varies(labels, axis) for axis in axes) and self.freeze(labels)
+    def freeze_varying(self, labels: Labels, axes: Iterable[int]) -> None:
+        """Freeze labels that in the end still differ along one of the axes."""
+        axes = tuple(axes)
+        self.require(
+            Order.FREEZE,
+            lambda: any(self.varies(labels, axis) for axis in axes) and self.freeze(labels),
+        )
+
+    def labelled(self, labels: Labels) -> bool:
+        """Return whether any of the labels is, as far as known, not frozen."""
+        return bool((self.roots(core(labels)) != FROZEN).any())
 
     def tie(self, labels: Labels, axes: Sequence[int]) -> Labels:
         """Unite along the axes; return the labels made constant there."""
@@ -129,13 +141,19 @@ class Trace:
 
     def own(self, stored: Stored, axis: int, labels: Labels, *, output: bool) -> None:
         """Let the indices of a parameter's axis stand for `labels` (size of the axis,)."""
-        known = self.axes.setdefault((stored.name, axis), Axis(labels, output))
+        whole = stored.whole_rows if axis == 0 else stored.shape[axis]
+        slot = (stored.name, axis)
+        if slot not in self.axes:
+            self.axes[slot] = Axis(labels if len(labels) == whole else self.fresh(whole), output)
+        known = self.axes[slot]
         known.output |= output
-        self.unite(known.labels, labels)
+        start = stored.start if axis == 0 else 0
+        self.unite(known.labels[start : start + len(labels)], labels)
 
-    def count(self, weight: Stored, positions: int) -> None:
-        """Record one use of a weight for the multiply-adds."""
-        self.layers.append(Layer(weight.name, positions))
+    def count(self, weight: Stored, positions: float) -> None:
+        """Record one use of a weight for the multiply-adds; `positions` are those of all samples."""
+        share = weight.shape[0] / weight.whole_rows
+        self.layers.append(Layer(weight.name, share * positions / self.batch))
 
     def settle(self) -> None:
         """Apply what depends on the final classes; then let parameters used as data own their slots."""
@@ -143,11 +161,14 @@ class Trace:
             if any(owner == name for owner, _ in self.axes):
                 self.freeze(labels)
                 self._freeze_axes(name)
-        while any(constraint() for constraint in self.constraints):
+        while any(self._changed(order) for order in Order):
             pass
         for name, labels in self._elements.items():
             for axis in self.varying(labels):
                 self.axes[name, axis] = Axis(self.along(labels, axis), output=False)
+
+    def _changed(self, order: Order) -> bool:
+        return sum(constraint() for constraint in self._constraints[order]) > 0
 
     def _freeze_axes(self, name: str) -> None:
         for (owner, _), axis in self.axes.items():

@@ -22,8 +22,8 @@ class UnionFind:
 
     def find(self, members: Integers) -> Integers:
         """Return the representatives of `members` (any shape)."""
-        roots = self._parent[members]
-        while not np.array_equal(above := self._parent[roots], roots):
+        roots = np.asarray(self._parent[members])
+        while not np.array_equal(above := np.asarray(self._parent[roots]), roots):
             roots = above
         self._parent[members] = roots
         return roots

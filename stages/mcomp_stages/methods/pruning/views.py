@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+from mcomp.model.graph import module_path
 from mcomp_stages.methods.pruning.label_tensors import Labels, compressed
 from mcomp_stages.methods.pruning.labels import Call
+from mcomp_stages.methods.pruning.recorded import Order, Sized
 from mcomp_stages.methods.pruning.trace import Trace
 
 
@@ -20,8 +22,21 @@ def reshape(trace: Trace, call: Call) -> Labels:
     labels = call.labels("self")
     result = compressed(labels.reshape(call.shape))
     for axes in split_axes(labels.shape, call.shape):
-        trace.constraints.append(partial(require_rectangle, trace, result, axes))
+        trace.require(Order.TIE, partial(require_rectangle, trace, result, axes))
+    remember(trace, call, result, [axis for axis in range(result.ndim) if axis not in inferred(call)])
     return result
+
+
+def inferred(call: Call) -> list[int]:
+    """Return the axis whose size the code leaves open (-1), if there is one."""
+    sizes = call.arguments.get("size", call.arguments.get("shape", ()))
+    return [axis for axis, size in enumerate(sizes) if size == -1]
+
+
+def remember(trace: Trace, call: Call, labels: Labels, axes: Iterable[int]) -> None:
+    """Note that the module of this call may hold the sizes of these axes as numbers."""
+    path = module_path(call.node)
+    trace.sizes += [Sized(path, labels, axis) for axis in axes if labels.shape[axis] > 1]
 
 
 def require_rectangle(trace: Trace, labels: Labels, axes: Sequence[int]) -> bool:

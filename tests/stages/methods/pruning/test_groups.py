@@ -11,7 +11,7 @@ from mcomp.errors import StageError
 from mcomp_stages.methods.pruning.groups import STAYS, Groups, channel_groups
 from mcomp_stages.methods.pruning.views import split_axes
 from mcomp_stages.models.resnet import ResNetConfig
-from tests.architectures import NETS, example
+from tests.architectures import NETS, example, example_of
 
 
 def groups_of(groups: Groups, name: str, axis: int) -> list[int]:
@@ -94,25 +94,153 @@ def test_option_a_shortcuts_freeze_only_the_padded_channels() -> None:
 
 def test_positions_written_in_the_model_freeze_the_channels_they_point_at() -> None:
     for between in (
-        lambda x, y, image: x[:, :4] + y[:, 4:],
-        lambda x, y, image: x.split([3, 5], 1)[1][:, :4] + x[:, :4],
-        lambda x, y, image: torch.roll(x, 1, 1)[:, :4],
+        lambda x, y, image: x[:, 1:5] + y[:, 4:],
+        lambda x, y, image: x[:, ::2] + y[:, 4:],
+        lambda x, y, image: x.split([3, 5], 1)[1][:, 1:] + y[:, 4:],
+        lambda x, y, image: torch.roll(x, 1, 1)[:, 4:] + y[:, 4:],
     ):
         assert stays(traced(between, width=4), "first.weight", 0)
 
 
-def test_sums_and_softmax_over_channels_freeze_them() -> None:
-    assert stays(traced(lambda x, y, image: x - x.mean(1, keepdim=True)), "first.weight", 0)
+def test_slices_that_are_equal_parts_lose_the_same_positions() -> None:
+    groups = traced(lambda x, y, image: x[:, :4] + y[:, 4:], width=4)
+    first, other = (groups_of(groups, f"{name}.weight", 0) for name in ("first", "other"))
+    assert first == other == 2 * groups_of(groups, "last.weight", 1)
+    assert len(set(first)) == 4
+
+
+def test_softmax_over_channels_freezes_them() -> None:
     assert stays(traced(lambda x, y, image: x.softmax(1)), "first.weight", 0)
-    assert not stays(traced(lambda x, y, image: x - x.mean(2, keepdim=True)), "first.weight", 0)
+    assert not stays(traced(lambda x, y, image: x.softmax(2)), "first.weight", 0)
 
 
-def test_layer_norm_keeps_the_width_it_sees() -> None:
+def test_a_statistic_over_channels_is_one_of_those_that_stay() -> None:
+    groups = traced(lambda x, y, image: x - x.mean(1, keepdim=True))
+    assert len(set(groups_of(groups, "first.weight", 0))) == 8
+    ((axis, over),) = groups.statistics.values()
+    assert (axis, over.tolist()) == (1, groups_of(groups, "first.weight", 0))
+
+
+def test_layer_norm_passes_the_width_on() -> None:
     groups = channel_groups(NETS["mlp"](), example())
-    assert stays(groups, "embed.weight", 0)
+    for name, axis in (("norm.weight", 0), ("norm.bias", 0), ("up.weight", 0), ("side.weight", 0)):
+        assert groups_of(groups, name, axis) == groups_of(groups, "embed.weight", 0)
     assert groups_of(groups, "up.weight", 1) == groups_of(groups, "side.weight", 1)
     assert groups_of(groups, "down.weight", 0) == groups_of(groups, "up.bias", 0)
     assert not groups.unknown
+
+
+def test_a_head_is_cut_as_a_whole_in_queries_keys_and_values() -> None:
+    groups = channel_groups(NETS["vit"](), example())
+    heads = groups_of(groups, "blocks.0.attention.proj.weight", 1)
+    assert heads == [head for head in sorted(set(heads)) for _ in range(8)]
+    assert groups_of(groups, "blocks.0.attention.qkv.weight", 0) == 3 * heads
+
+
+def test_heads_that_share_keys_go_together_with_their_bias() -> None:
+    groups = channel_groups(NETS["eager"](), example())
+    first, second = sorted(set(groups_of(groups, "attention.query.weight", 0)))
+    assert groups_of(groups, "attention.query.weight", 0) == [first] * 16 + [second] * 16
+    assert groups_of(groups, "attention.key.weight", 0) == [first] * 8 + [second] * 8
+    assert groups_of(groups, "attention.bias", 0) == [first] * 2 + [second] * 2
+
+
+def test_the_width_runs_through_residuals_norms_positions_and_tokens() -> None:
+    groups = channel_groups(NETS["vit"](), example())
+    width = groups_of(groups, "patches.weight", 0)
+    assert len(set(width)) == 32
+    for name, axis in (
+        ("token", 2),
+        ("positions", 2),
+        ("blocks.0.norm1.weight", 0),
+        ("blocks.0.scale", 0),
+        ("blocks.1.attention.proj.weight", 0),
+        ("blocks.1.mlp.0.weight", 1),
+        ("head.weight", 1),
+    ):
+        assert groups_of(groups, name, axis) == width
+
+
+def test_a_scale_shared_by_all_heads_stays_when_heads_go() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.value = (nn.Linear(12, 16) for _ in range(3))
+            self.norm = nn.LayerNorm(4)
+            self.scale = nn.Parameter(torch.ones(4))
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = (
+                part(x).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.query, self.key, self.value)
+            )
+            key = key * torch.rsqrt(key.pow(2).mean(-1, keepdim=True)) * self.scale
+            y = nn.functional.scaled_dot_product_attention(self.norm(query), key, value)
+            return self.head(y.transpose(1, 2).flatten(2))
+
+    groups = channel_groups(Normed(), {"x": torch.randn(2, 3, 12)})
+    assert len(set(groups_of(groups, "query.weight", 0))) == 4
+    assert stays(groups, "norm.weight", 0)
+    assert stays(groups, "scale", 0)
+
+
+def test_a_mask_with_a_row_for_each_head_makes_them_stay() -> None:
+    class Masked(nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.qkv = nn.Linear(12, 48)
+            self.register_buffer("mask", torch.zeros(rows, 3, 3))
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = self.qkv(x).unflatten(-1, (3, -1, 4)).permute(2, 0, 3, 1, 4)
+            y = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=self.mask)
+            return self.head(y.transpose(1, 2).flatten(2))
+
+    assert not stays(channel_groups(Masked(1), {"x": torch.randn(2, 3, 12)}), "qkv.weight", 0)
+    assert stays(channel_groups(Masked(4), {"x": torch.randn(2, 3, 12)}), "qkv.weight", 0)
+
+
+def test_a_matrix_of_data_mixes_positions_and_leaves_channels_free() -> None:
+    def between(x: Tensor, y: Tensor, image: Tensor) -> Tensor:
+        return torch.matmul(x, image[:, :1])
+
+    assert len(set(groups_of(traced(between), "first.weight", 0))) == 8
+
+
+def test_large_groups_of_a_convolution_lose_the_same_positions() -> None:
+    groups = channel_groups(NETS["shuffled_groups"](), example())
+    assert groups.equal_counts == {"squeeze.weight", "expand.weight", "rise.weight"}
+    stem = groups_of(groups, "stem.weight", 0)
+    assert stem[:16] == stem[16:] == groups_of(groups, "squeeze.weight", 1)
+
+
+def test_parts_of_a_weight_are_cut_in_the_weight() -> None:
+    groups = channel_groups(NETS["linear_attention"](), example())
+    weight = groups_of(groups, "weight", 0)
+    assert weight[:24] == weight[24:] == groups_of(groups, "value.weight", 0)
+    assert groups_of(groups, "shift", 0) == weight
+    assert groups_of(groups, "weight", 1) == groups_of(groups, "embed.weight", 0)
+
+
+def test_a_table_of_words_that_is_also_the_last_layer_keeps_its_rows() -> None:
+    groups = channel_groups(NETS["towers"](), example_of("towers"))
+    assert stays(groups, "words.weight", 0)
+    assert groups_of(groups, "words.weight", 1) == groups_of(groups, "tower.0.weight", 0)
+    assert groups_of(groups, "back.weight", 0) == groups_of(groups, "words.weight", 1)
+
+
+def test_attention_that_has_keys_of_its_own_stays() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=True)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.inner(x, x, x)[0])
+
+    assert not channel_groups(Attention(), {"x": torch.randn(2, 3, 8)}).num_groups
 
 
 def test_an_unknown_operator_freezes_what_it_sees_and_is_named_with_its_module() -> None:
