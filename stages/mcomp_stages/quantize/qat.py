@@ -14,7 +14,9 @@
 
 Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the ranges of the
 activations; in training the ranges follow the data, and stay as they are for the last part. Weights have a
-scale for each output channel. Teachers may be given under `training`, as in `distill.offline`.
+scale for each output channel. With 7 of their 8 bits (-63..63) ONNX Runtime's fast kernels are exact on
+processors without VNNI too; with 8 it needs slower ones there. Teachers may be given under `training`, as in
+`distill.offline`.
 
 Source: Jacob et al. 2018, arXiv:1712.05877.
 Differs: batch norm stays in the graph while training, and is folded exactly, sign and all, at conversion.
@@ -38,10 +40,18 @@ if TYPE_CHECKING:
     from mcomp.model.model import Model
 
 
-class Integers(Config):
-    """How many bits the integers have."""
+class ActivationIntegers(Config):
+    """How many bits the integers of activations have."""
 
     bits: Annotated[Literal[8], Field(description="8: what the runtime has fast operators for")] = 8
+
+
+class WeightIntegers(Config):
+    """How many bits the integers of weights have; they are stored in 8."""
+
+    bits: Annotated[
+        Literal[8, 7], Field(description="7: sums of products fit in 16 bits, for processors without VNNI")
+    ] = 8
 
 
 class QuantizeQat(StageConfig):
@@ -50,8 +60,8 @@ class QuantizeQat(StageConfig):
     forms = {Form.FLOAT: Form.QUANTIZED}
 
     type: Literal["quantize.qat"] = "quantize.qat"
-    weights: Integers = Integers()
-    activations: Integers = Integers()
+    weights: WeightIntegers = WeightIntegers()
+    activations: ActivationIntegers = ActivationIntegers()
     observer: Annotated[
         ObserverChoice, Field(description="how the first ranges follow from the calibration batches")
     ] = MinMax()
@@ -97,7 +107,7 @@ class QuantizeQat(StageConfig):
         from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
 
         with borrowed_threads(context.compute.threads):
-            edit = quantizers_for(model.module, context.example, self.keep_float)
+            edit = quantizers_for(model.module, context.example, self.keep_float, self.weights.bits)
             ready = calibrated(model.edited(edit), context.example, batches, self.observer)
         return Checkpoint(ready.state, {"edit": edit.model_dump(mode="json")})
 

@@ -21,7 +21,9 @@ from mcomp_stages.methods.quantization.training_graph import QuantizedGraph, can
 Inputs = Mapping[str, Tensor]
 
 
-def quantizers_for(module: nn.Module, example: Inputs, keep_float: Sequence[str] = ()) -> Quantizers:
+def quantizers_for(
+    module: nn.Module, example: Inputs, keep_float: Sequence[str] = (), weight_bits: int = 8
+) -> Quantizers:
     """Return the edit that quantizes a module, except for the layers that match the patterns `keep_float`.
 
     Raises StageError if a pattern matches no layer that could be quantized, or if no layer is left.
@@ -34,7 +36,12 @@ def quantizers_for(module: nn.Module, example: Inputs, keep_float: Sequence[str]
     sites = placement(graph, kept)
     if not sites.weights:
         raise StageError("there is no convolution or linear to quantize")
-    return Quantizers(activations=tuple(sites.activations), weights=tuple(sites.weights), keep_float=kept)
+    return Quantizers(
+        activations=tuple(sites.activations),
+        weights=tuple(sites.weights),
+        keep_float=kept,
+        weight_bits=weight_bits,
+    )
 
 
 def matches(module: nn.Module, pattern: str, sites: Placement) -> list[str]:

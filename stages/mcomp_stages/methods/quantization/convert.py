@@ -63,7 +63,9 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
     assert isinstance(quantized, Node)
     weight_node = quantized.args[0]
     assert isinstance(weight_node, Node)
-    weight, scale = weight_integers(attribute(graph_module, str(weight_node.target)))
+    quantizer = called(graph_module, quantized)
+    assert isinstance(quantizer, WeightQuantizer)
+    weight, scale = weight_integers(attribute(graph_module, str(weight_node.target)), quantizer.bits)
     norm = follower(node, NORMS)
     bias = tensor(graph_module, node.args[2]) if len(node.args) > 2 else None
     affine = None if norm is None else affine_of(graph_module, norm)

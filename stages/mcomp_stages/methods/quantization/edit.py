@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Quantizers(Edit):
     """Activations in uint8 at `activations`, weights in int8 at `weights`; the layers `keep_float` have none.
 
+    The weights use `weight_bits` of their 8 bits.
+
     Ranges are in the model's state as `quantizers.<site>.<buffer>`.
     """
 
@@ -27,6 +29,7 @@ class Quantizers(Edit):
     activations: tuple[str, ...]
     weights: tuple[str, ...]
     keep_float: tuple[str, ...] = ()
+    weight_bits: int = 8
 
     def apply(self, module: nn.Module, state: State) -> None:
         """Give every site that has no state yet a fresh one; the module itself does not change."""
@@ -50,7 +53,7 @@ class Quantizers(Edit):
         sites = placement(captured.graph, self.keep_float)
         require_same("activations", self.activations, tuple(sites.activations))
         require_same("weights", self.weights, tuple(sites.weights))
-        graph = insert_quantizers(captured, sites)
+        graph = insert_quantizers(captured, sites, self.weight_bits)
         for site, quantizer in graph.activation_quantizers().items():
             prefix = f"quantizers.{site}."
             state = {name: model.state[prefix + name].clone() for name in quantizer.state_dict()}

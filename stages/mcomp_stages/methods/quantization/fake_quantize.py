@@ -22,7 +22,6 @@ from mcomp_stages.methods.quantization.operators import along
 
 # Below any scale that data gives; products of two of them are still normal float32 numbers.
 SMALLEST_SCALE = 1e-12
-LARGEST_WEIGHT = 127
 # How far a range goes towards that of a training batch: it looks back over some 20 batches.
 NEWEST = 0.05
 
@@ -34,9 +33,10 @@ def activation_grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return scale, torch.round(-low / scale).clamp(0, 255).to(torch.uint8)
 
 
-def weight_scale(weight: Tensor) -> Tensor:
-    """Return the scale of each output channel: its largest absolute weight becomes 127."""
-    return (weight.detach().abs().flatten(1).amax(1) / LARGEST_WEIGHT).clamp(min=SMALLEST_SCALE)
+def weight_scale(weight: Tensor, bits: int) -> Tensor:
+    """Return the scale of each output channel: its largest absolute weight becomes 127 (8 bits), 63 (7)."""
+    largest: int = 2 ** (bits - 1) - 1
+    return (weight.detach().abs().flatten(1).amax(1) / largest).clamp(min=SMALLEST_SCALE)
 
 
 class RoundActivation(torch.autograd.Function):
@@ -129,14 +129,18 @@ def fresh_state() -> dict[str, Tensor]:
 
 
 class WeightQuantizer(nn.Module):
-    """Quantize a weight per output channel (axis 0) to int8 in -127..127; the scale follows the weight."""
+    """Quantize a weight per output channel (axis 0), in int8 of `bits` bits; the scale follows the weight."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
 
     def forward(self, weight: Tensor) -> Tensor:
-        rounded: Tensor = RoundWeight.apply(weight, weight_scale(weight))  # type: ignore[no-untyped-call]
+        rounded: Tensor = RoundWeight.apply(weight, weight_scale(weight, self.bits))  # type: ignore[no-untyped-call]
         return rounded
 
 
-def weight_integers(weight: Tensor) -> tuple[Tensor, Tensor]:
+def weight_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Return the int8 weight and the scale of each output channel, as `WeightQuantizer` rounds."""
-    scale = weight_scale(weight)
+    scale = weight_scale(weight, bits)
     return torch.div(weight.detach(), along(scale, weight, 0)).round_().to(torch.int8), scale

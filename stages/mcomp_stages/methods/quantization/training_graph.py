@@ -39,10 +39,10 @@ def canonical_graph(module: nn.Module, example: Mapping[str, Tensor]) -> GraphMo
     return graph_module
 
 
-def insert_quantizers(graph_module: GraphModule, sites: Placement) -> QuantizedGraph:
+def insert_quantizers(graph_module: GraphModule, sites: Placement, weight_bits: int) -> QuantizedGraph:
     """Return the graph with fresh quantizers at `sites`, in inference mode; `graph_module` is used up."""
     for site, value in sites.weights.items():
-        insert(graph_module, site, value, WeightQuantizer())
+        insert(graph_module, site, value, WeightQuantizer(weight_bits))
     for site, value in sites.activations.items():
         insert(graph_module, site, value, ActivationQuantizer())
     return QuantizedGraph(graph_module, graph_module.graph).train(False)

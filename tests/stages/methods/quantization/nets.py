@@ -81,8 +81,8 @@ def float_model(net: type[nn.Module] = ResidualNet, seed: int = 0) -> Model:
     return Model(with_statistics(net(), seed).eval(), NetConfig())
 
 
-def quantized_model(model: Model, inputs: dict[str, Tensor] | None = None) -> Model:
+def quantized_model(model: Model, inputs: dict[str, Tensor] | None = None, weight_bits: int = 8) -> Model:
     inputs = inputs or pictures()
     example = {name: tensor[:2] for name, tensor in inputs.items()}
-    edited = model.edited(quantizers_for(model.module, example))
+    edited = model.edited(quantizers_for(model.module, example, weight_bits=weight_bits))
     return calibrated(edited, example, [inputs], MinMax())

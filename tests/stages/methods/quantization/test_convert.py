@@ -44,6 +44,14 @@ def test_converted_equals_trained_at_every_site(net: type[nn.Module]) -> None:
     assert comparison.agreement >= 0.999
 
 
+def test_weights_of_seven_bits_stay_within_63_and_convert_as_exactly() -> None:
+    model = quantized_model(float_model(), weight_bits=7)
+    assert require_equal(model, EXAMPLE, pictures(16)).agreement >= 0.999
+    _, converted = both(model)
+    integers = [tensor for tensor in converted.state_dict().values() if tensor.dtype is torch.int8]
+    assert max(int(tensor.abs().max()) for tensor in integers) == 63
+
+
 def test_converted_is_close_to_the_float_model(residual: Model) -> None:
     with torch.no_grad():
         expected, got = residual.module(**pictures()), residual.inference_module(EXAMPLE)(**pictures())

@@ -92,25 +92,28 @@ def test_ranges_do_not_follow_in_inference() -> None:
 
 def test_a_channel_of_one_sign_is_symmetric() -> None:
     weight_OK = torch.tensor([[1.0, 2.0, 4.0], [-4.0, -2.0, -1.0]])
-    integers, scale = weight_integers(weight_OK)
+    integers, scale = weight_integers(weight_OK, 8)
     assert integers.tolist() == [[32, 64, 127], [-127, -64, -32]]
     assert torch.allclose(scale, torch.full((2,), 4 / 127))
 
 
 def test_a_channel_of_zeros_stays_zero() -> None:
     weight_OK = torch.zeros(2, 3)
-    assert (weight_scale(weight_OK) > 0).all()
-    assert torch.equal(WeightQuantizer()(weight_OK), weight_OK)
+    assert (weight_scale(weight_OK, 8) > 0).all()
+    assert torch.equal(WeightQuantizer(8)(weight_OK), weight_OK)
 
 
 @settings(deadline=None)  # the first call of an operator compiles
-@given(st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6))
-def test_weights_are_off_by_at_most_half_a_step_and_get_the_whole_gradient(values: list[float]) -> None:
+@given(st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6), st.sampled_from([7, 8]))
+def test_weights_are_off_by_at_most_half_a_step_and_get_the_whole_gradient(
+    values: list[float], bits: int
+) -> None:
     weight_OK = torch.tensor(values).reshape(2, 3).requires_grad_()
-    rounded = WeightQuantizer()(weight_OK)
-    step_O1 = weight_scale(weight_OK)[:, None]
+    rounded = WeightQuantizer(bits)(weight_OK)
+    step_O1 = weight_scale(weight_OK, bits)[:, None]
     assert ((rounded - weight_OK).abs() <= 0.5001 * step_O1).all()
-    integers, scale = weight_integers(weight_OK)
+    integers, scale = weight_integers(weight_OK, bits)
+    assert integers.abs().max() <= 2 ** (bits - 1) - 1
     assert torch.equal(rounded, integers * scale[:, None])
     rounded.sum().backward()
     assert weight_OK.grad is not None

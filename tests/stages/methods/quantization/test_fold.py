@@ -26,7 +26,7 @@ def folded(
 ) -> tuple[IntegerLayer, Tensor, Tensor]:
     """Fold, and run some inputs on the grid through the layer and through rounded weights with batch norm."""
     mean, variance = torch.linspace(-1, 1, len(gamma)), torch.linspace(0.5, 2, len(gamma))
-    integers, scale = weight_integers(weight_OK)
+    integers, scale = weight_integers(weight_OK, 8)
     layer = integer_layer(
         integers, scale, bias_O, norm_affine(gamma, beta, mean, variance, 1e-5), INPUT_SCALE
     )
@@ -87,5 +87,5 @@ def test_a_huge_bias_widens_the_scale_instead_of_overflowing() -> None:
     layer, got, expected = folded(weight_OK, torch.tensor([5e4]), torch.ones(1), torch.zeros(1))
     assert layer.bias.abs().item() <= 2**30 + 2**8  # the scale is rounded to float32
     assert torch.allclose(got, expected, rtol=1e-6)
-    narrow, _ = weight_integers(weight_OK)
+    narrow, _ = weight_integers(weight_OK, 8)
     assert layer.weight.abs().max() < narrow.abs().max()
