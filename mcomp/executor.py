@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 
 from mcomp.data.contract import Data, DataConfig
+from mcomp.data.following import FollowingData
 from mcomp.data.shortened import load_data
 from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageError, StoreFull, words
 from mcomp.fingerprint import fingerprint, sub_seed
@@ -65,17 +66,16 @@ class Executor:
 
     def context(self, step: Step, scratch: Path) -> Context:
         """Return what the stage may use."""
-        data, data_config = self.loaded_data(step.recipe), cast(DataConfig, step.recipe.data)
-        facts = data_config.facts()
+        data_config = cast(DataConfig, step.recipe.data)
         return Context(
             step=step.label,
             seed=sub_seed(step.recipe.seed, step.config.type),
-            data=data,
+            data=self.data_of(step),
             batch_size=data_config.batch_size,
             task=cast(TaskConfig, step.recipe.task),
             compute=step.recipe.compute,
             folder=scratch,
-            example=Example(data.split("calibration").batch(torch.arange(2)).inputs, facts.varying),
+            example=self.example(step.recipe),
             reporter=self.reporter,
             models={ref: self.model(source) for ref, source in step.models.items()},
             rehearsal=data_config.shortened is not None,
@@ -83,6 +83,22 @@ class Executor:
                 self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
             ),
         )
+
+    def example(self, recipe: Recipe) -> Example:
+        """Return two samples of the calibration split."""
+        inputs = self.loaded_data(recipe).split("calibration").batch(torch.arange(2)).inputs
+        return Example(inputs, cast(DataConfig, recipe.data).facts().varying)
+
+    def data_of(self, step: Step) -> Data:
+        """Return what a step works on: the splits, with the targets that its task asks for."""
+        data = self.loaded_data(step.recipe)
+        if step.target is None:
+            return data
+        key = fingerprint([step.recipe.data.model_dump(mode="json"), step.key_json["target"]])
+        if key not in self.data:
+            module = self.model(step.target).inference_module(self.example(step.recipe))
+            self.data[key] = FollowingData(data, module)
+        return self.data[key]
 
     def loaded_data(self, recipe: Recipe) -> Data:
         """Return the splits, loaded once for all steps that use them."""
@@ -103,10 +119,10 @@ class Executor:
             raise CorruptArtifact(what)
         return load_model(artifact.verified(MODEL))
 
-    def serve(self, recipe: Recipe, scratch: Path, file: Path, baseline_file: Path) -> tuple[Served, Served]:
+    def serve(self, step: Step, scratch: Path, file: Path, baseline_file: Path) -> tuple[Served, Served]:
         """Measure an exported file and the baseline's in their runtime, in turns, on the test split."""
-        task, settings = cast(TaskConfig, recipe.task), recipe.measure
-        test = self.loaded_data(recipe).split("test")
+        task, settings = cast(TaskConfig, step.recipe.task), step.recipe.measure
+        test = self.data_of(step).split("test")
         result, baseline = (serve(each, test, task, settings, scratch) for each in (file, baseline_file))
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}

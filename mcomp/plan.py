@@ -25,6 +25,7 @@ from mcomp.recipe.partial import require_stage
 from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
+from mcomp.task import TaskConfig
 
 Load = Callable[[Path, Sequence[str]], LoadedRecipe]
 Digest = Callable[[DataConfig], str]
@@ -59,6 +60,7 @@ class Step:
 
     `source` is the origin or the key of the step that made the input. `models` gives the same for each model
     that the stage's configuration refers to (its teachers). `path` is where the stage stands in its recipe.
+    `target` is the model whose outputs are the targets, for a task that asks for one.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Step:
     path: KeyPath
     source: str | Origin
     models: Mapping[RecipeRef, str | Origin]
+    target: str | Origin | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -82,7 +85,8 @@ class Step:
 
     def needs(self) -> Iterator[str]:
         """Yield the keys of the steps whose models this one uses."""
-        yield from (source for source in (self.source, *self.models.values()) if isinstance(source, str))
+        sources = (self.source, *self.models.values(), self.target)
+        yield from (source for source in sources if isinstance(source, str))
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,11 @@ class Tail:
 @dataclass(frozen=True)
 class Chain:
     """A pipeline: where it starts, and by the name of each stage the key of its step and the model after
-    it.
+    it. `target`: the model whose outputs are the targets, if there is one.
     """
 
     start: Tail
+    target: Tail | None
     keys: Mapping[str, str]
     tails: Mapping[str, Tail]
 
@@ -172,13 +177,14 @@ class Planner:
         """
         self.open.append(loaded.path)
         start = tail = self.start(loaded)
+        target = self.target(loaded, start)
         keys: dict[str, str] = {}
         tails: dict[str, Tail] = {}
         for name in loaded.recipe.order():
-            keys[name], tail = self.add(loaded, name, tail)
+            keys[name], tail = self.add(loaded, name, tail, target)
             tails[name] = tail
         self.open.pop()
-        return Chain(start, keys, tails)
+        return Chain(start, target, keys, tails)
 
     def start(self, loaded: LoadedRecipe) -> Tail:
         """Return the model a pipeline starts with."""
@@ -198,6 +204,21 @@ class Planner:
         }
         origin = Origin(made_of, spec, recipe.seed, file, recipe.name, loaded.where(path))
         return Tail(origin, Form.FLOAT if file else Form.UNTRAINED)
+
+    def target(self, loaded: LoadedRecipe, start: Tail) -> Tail | None:
+        """Return the model whose outputs are the targets, None if the data has them.
+
+        Raises RecipeError if there is no trained model before the first stage.
+        """
+        recipe = loaded.recipe
+        if cast(TaskConfig, recipe.task).target == "data":
+            return None
+        if recipe.baseline is not None:
+            return self.resolve(recipe.baseline, loaded, ("baseline",))
+        if start.form is Form.UNTRAINED:
+            what = f"{recipe.task.type} compares with a trained model, and the pipeline starts with none"
+            raise problem(loaded, ("task",), what, "set model.checkpoint, or baseline: {recipe: ...}")
+        return start
 
     def origin(self, tail: Tail) -> Origin:
         """Return the model that the first step before `tail` started from."""
@@ -227,7 +248,7 @@ class Planner:
         return chain.tails[name]
 
     def add(
-        self, loaded: LoadedRecipe, name: str, tail: Tail, shown_as: str | None = None
+        self, loaded: LoadedRecipe, name: str, tail: Tail, target: Tail | None, shown_as: str | None = None
     ) -> tuple[str, Tail]:
         """Add the step of one stage behind `tail`; return its key and the model after it."""
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
@@ -235,9 +256,23 @@ class Planner:
         models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
         content = self.digest(cast(DataConfig, recipe.data))
         key_json = step_key(recipe, config, tail.key_json, models, content)
+        if target is not None:
+            key_json["target"] = target.key
         key = fingerprint(key_json)
-        step = Step(key, key_json, shown_as or name, config, loaded, ("stages", name), tail.source, models)
-        self.steps.setdefault(key, step)
+        self.steps.setdefault(
+            key,
+            Step(
+                key=key,
+                key_json=key_json,
+                stage=shown_as or name,
+                config=config,
+                loaded=loaded,
+                path=("stages", name),
+                source=tail.source,
+                models=models,
+                target=target.source if target else None,
+            ),
+        )
         # An export leaves the model as it was: what follows it continues from its input.
         return key, (tail if config.exports is not None else Tail(key, form))
 
@@ -257,7 +292,8 @@ def make_plan(loaded: LoadedRecipe, load: Load = load_recipe, digest: Digest = c
     if exports:
         reference = baseline(planner, loaded, chain)
         baselines = {
-            name: planner.add(loaded, name, reference, f"{name} of the baseline")[0] for name in exports
+            name: planner.add(loaded, name, reference, chain.target, f"{name} of the baseline")[0]
+            for name in exports
         }
     wanted = [*chain.keys.values(), *baselines.values()]
     return Plan(loaded, needed(planner.steps, wanted), chain.keys, baselines)

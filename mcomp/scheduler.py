@@ -208,7 +208,7 @@ class Scheduler:
         if known is None:
             self.reporter.log("measuring the exported file and the baseline's in turns")
             with self.store.workspace(step.key) as scratch:
-                result, other = self.executor.serve(self.plan.recipe, scratch, *map(exported_file, artifacts))
+                result, other = self.executor.serve(step, scratch, *map(exported_file, artifacts))
             known = Pair(result=result, baseline=other)
             self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
         return known

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class TaskConfig(PluginConfig):
     """Base of the tasks, found by name through `mcomp.tasks`.
 
-    `chooses`: whether axis 1 of an output has a score for each class, of which the highest is the answer.
+    `target`: where the targets come from: labels of the data, or what the baseline says about the samples.
     """
 
-    chooses: ClassVar[bool] = False
+    target: ClassVar[Literal["data", "baseline"]] = "data"
 
     def fitted_to(self, facts: DataFacts) -> TaskConfig:
         """Return a copy in which what was left open (`num_classes: null`) is taken from the data."""
@@ -34,6 +34,11 @@ class TaskConfig(PluginConfig):
     def direction(self) -> Literal["higher", "lower"]:
         """Which way the metric is better."""
         raise NotImplementedError
+
+    @property
+    def chooses(self) -> bool:
+        """Whether axis 1 of an output has a score for each class, of which the highest is the answer."""
+        return False
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""

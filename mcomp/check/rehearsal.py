@@ -58,6 +58,7 @@ def rehearsal_plan(plan: Plan) -> Plan:
             step,
             source=stand_in(step.source),
             models={ref: stand_in(source) for ref, source in step.models.items()},
+            target=step.target and stand_in(step.target),
         )
         for step in plan.steps
         if step.key in own

@@ -36,13 +36,15 @@ Varying = Mapping[str, Mapping[int, VaryingSize]]
 class DataFacts:
     """What is known of the data before anything is loaded: an architecture may ask for it.
 
-    `varying`: which sizes of the inputs differ from batch to batch.
+    `varying`: which sizes of the inputs differ from batch to batch. `labelled`: whether samples have a
+    target; if not, a batch's is empty (N, 0), and the task must take it from elsewhere.
     """
 
     channels: int | None = None
     image_size: int | None = None
     num_classes: int | None = None
     varying: Varying = field(default_factory=dict)
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,9 @@ def build(composed: Composed) -> Recipe:
         facts = samples.facts()
     with placed_at(composed, "model"), plugins.asked("models", model.type):
         model = model.fitted_to(facts)
+    if task.target == "data" and not facts.labelled:
+        what = f"{samples.type} has no labels, which {task.type} needs"
+        raise RecipeError(composed.places.problem(("task",), what, "write task: {type: fidelity}"))
     with placed_at(composed, "task"), plugins.asked("tasks", task.type):
         task = task.fitted_to(facts)
     return recipe.model_copy(update={"model": model, "task": task})

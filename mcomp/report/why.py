@@ -121,12 +121,19 @@ def key_format(difference: Difference, names: Mapping[str, str]) -> str:
     return "this version of mcomp names its results in another way"
 
 
+def target_model(difference: Difference, names: Mapping[str, str]) -> str:
+    """Return that the targets are the outputs of another model."""
+    return f"the model whose outputs are the targets changed{seen_in(difference.new, names)}"
+
+
 WORDS: dict[str, Callable[[Difference, Mapping[str, str]], str]] = {
     "format": key_format,
     "stage": stage_field,
     "source": input_changed,
     "weights": first_weights,
     "data": data_field,
+    "target": target_model,
+    "libraries": library,
     "makers": library,
     "sources": source_code,
 }

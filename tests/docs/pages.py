@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.stages.data.pictures import digits_folder
+from tests.stages.data.words import SENTENCES, word_tokenizer
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -54,6 +55,8 @@ def write_files(page: Path, folder: Path) -> None:
     digits_folder(folder / "images", 200)
     image = np.zeros((100, 1, 8, 8), np.uint8)
     np.savez(folder / "digits.npz", image=image, target=np.arange(100) % 10)
+    (folder / "sentences.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
+    word_tokenizer(folder / "tokenizer")
     for block in blocks(page):
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ PARTS = {
     "name": "name: part",
     "model": "model: {type: resnet}",
     "data": "data: {type: digits}",
+    "task": "task: {type: fidelity}",
     "stages": "stages: {train: {type: train, training: {epochs: 1}}, export: {type: export.onnx}}",
 }
 GROUPS = ("mcomp.stages", "mcomp.models", "mcomp.data", "mcomp.tasks")

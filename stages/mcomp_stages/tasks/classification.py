@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 class ClassificationConfig(TaskConfig):
     """Cross entropy and top-1 accuracy; outputs are logits (N, num_classes), targets (N,) integers."""
 
-    chooses = True
-
     type: Literal["classification"] = "classification"
     num_classes: Annotated[int | None, Field(ge=2, description="default: the data's")] = None
 
@@ -37,6 +35,10 @@ class ClassificationConfig(TaskConfig):
     @property
     def direction(self) -> Literal["higher", "lower"]:
         return "higher"
+
+    @property
+    def chooses(self) -> bool:
+        return True
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross entropy. Raises StageError for a label that the model has no output for."""

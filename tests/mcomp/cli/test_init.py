@@ -18,6 +18,7 @@ from mcomp.starter.text import USUAL_STAGES
 from mcomp.starter.write import Wanted, write_starter
 from tests.mcomp.cli.conftest import Command
 from tests.stages.data.pictures import digits_folder
+from tests.stages.data.words import SENTENCES, word_tokenizer
 
 NAMES = tuple(USUAL_STAGES)
 ORDERS = [order for length in range(1, len(NAMES) + 1) for order in itertools.combinations(NAMES, length)]
@@ -49,7 +50,7 @@ def written() -> list[str]:
 
 def test_every_model_and_data_set_is_offered_here() -> None:
     assert set(MODELS) == plugins.installed("models").keys()
-    assert set(DATA) == plugins.installed("data").keys()
+    assert {*DATA, "sentences"} == plugins.installed("data").keys()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=",".join)
@@ -85,6 +86,19 @@ def test_every_model_goes_with_all_data(
     assert [bound.min for bound in loaded.recipe.require.speedup] == [5.0]
     assert loaded.recipe.baseline is not None
     assert loaded.recipe.baseline.recipe == "my_teacher.yaml"
+
+
+def test_data_without_labels_is_told_from_the_start(mcomp: Command, tmp_path: Path) -> None:
+    (tmp_path / "sentences.txt").write_text("\n".join(SENTENCES))
+    word_tokenizer(tmp_path / "tokenizer")
+    answer = mcomp(
+        "init",
+        "my.yaml",
+        *("--model", "resnet", "--stages", "train,export"),
+        *("--data", "sentences", "--data-path", "sentences.txt"),
+    )
+    assert answer.code == 2
+    assert "sentences has no labels, which classification needs; write task: {type: fidelity}" in answer.err
 
 
 def test_each_field_is_explained_by_its_schema() -> None:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mcomp.data.contract import Batch
+from mcomp.data.following import FollowingData, FollowingSplit
+from mcomp.data.splits import Splits, TensorSplit
+from mcomp.errors import StageError
+
+
+class Counting(nn.Module):
+    """Doubles, drops out while training, and counts the samples that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.dropout = nn.Dropout(0.9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
+        return self.dropout(2 * x)
+
+
+class Shifted(TensorSplit):
+    """Adds the draw to every sample."""
+
+    def batch(self, positions: Tensor, draw: int | None = None) -> Batch:
+        plain = super().batch(positions)
+        return Batch(plain.indices, {"x": plain.inputs["x"] + (draw or 0)}, plain.target)
+
+
+def split(kind: type[TensorSplit] = TensorSplit, augmented: bool = False, size: int = 150) -> TensorSplit:
+    x = torch.arange(float(size))[:, None].repeat(1, 3)
+    return kind(torch.arange(size) + 7, {"x": x}, torch.empty(size, 0), augmented)
+
+
+def test_the_target_of_a_sample_is_what_the_model_says_about_it() -> None:
+    following = FollowingSplit(split(), Counting())
+    batch = following.batch(torch.tensor([5, 140, 0]), draw=3)
+    assert batch.target.tolist() == [[10.0] * 3, [280.0] * 3, [0.0] * 3]
+    assert batch.indices.tolist() == [12, 147, 7]
+
+
+def test_each_sample_is_asked_for_once() -> None:
+    module = Counting().train()
+    data = FollowingData(Splits({"train": split(), "test": split(size=20)}), module)
+    for _ in range(3):
+        data.split("train").batch(torch.tensor([1]))
+    assert module.asked == 150
+    assert module.training
+
+
+def test_augmented_samples_are_asked_for_as_they_are_seen() -> None:
+    following = FollowingSplit(split(Shifted, augmented=True), Counting())
+    assert following.batch(torch.tensor([1]), draw=10).target.tolist() == [[22.0] * 3]
+    assert following.batch(torch.tensor([1])).target.tolist() == [[2.0] * 3]
+
+
+def test_targets_carry_no_gradient() -> None:
+    module = nn.Linear(3, 2)
+    module.forward = lambda x: nn.functional.linear(x, module.weight)  # type: ignore[method-assign]
+    assert not FollowingSplit(split(), module).batch(torch.tensor([0])).target.requires_grad
+
+
+def test_what_differs_in_shape_from_batch_to_batch_is_no_target() -> None:
+    class Ragged(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.repeat(1, 1 + int(x.sum()) % 2)
+
+    with pytest.raises(StageError, match="one vector a sample"):
+        FollowingSplit(split(), Ragged()).batch(torch.tensor([0]))
+
+
+def test_it_is_as_long_and_as_augmented_as_the_split_it_follows() -> None:
+    for augmented in (False, True):
+        following = FollowingSplit(split(augmented=augmented), Counting())
+        assert (len(following), following.augmented) == (150, augmented)
