@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mcomp import plainfile, plugins
 from mcomp.config import Config
-from mcomp.errors import CheckpointError, PluginError, Problem, named
+from mcomp.errors import CheckpointError, PluginError, Problem, RecipeError, named
 from mcomp.fingerprint import canonical
 from mcomp.model.edits import Edit, State
 from mcomp.model.fit import both_real, fill, require_fit, same_dtype, tensors_of
@@ -114,7 +114,7 @@ def load_model(folder: Path) -> Model:
     with torch.random.fork_rng(devices=[]):
         # Any fixed start: every number is overwritten. Not torch.manual_seed, which reseeds the GPUs too.
         torch.default_generator.manual_seed(0)
-        module = spec.build()
+        module = built(spec, folder)
         state = replayed(edits, module, folder)
     tensors, kept_state = read_weights(folder, saved)
     require_fit(
@@ -145,6 +145,14 @@ def saved_spec(saved: SavedModel, folder: Path) -> ModelConfig:
         )
     plain = {"type": saved.spec.type, **saved.spec.arguments}
     return validated(kind, plain, f"{folder / MODEL}: {saved.spec.type} refuses its arguments")
+
+
+def built(spec: ModelConfig, folder: Path) -> nn.Module:
+    """Return the architecture with any weights. Raises CheckpointError if its arguments leave it open."""
+    try:
+        return spec.build()
+    except RecipeError as error:
+        raise CheckpointError(f"{folder} cannot be rebuilt: {error}") from error
 
 
 def saved_edit(edit: dict[str, Any], saved: SavedModel, folder: Path) -> Edit:

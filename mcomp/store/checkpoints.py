@@ -160,9 +160,10 @@ class StepCheckpoints:
         data = self.store.disk.read(folder / NUMBERS)
         try:
             numbers = Numbers.model_validate(json.loads(data)["checkpoint"])
+            is_whole = numbers.encoded() == data
         except (ValidationError, ValueError, RecursionError, KeyError, TypeError) as error:
             raise CorruptArtifact(f"{NUMBERS} is not of this version") from error
-        if numbers.encoded() != data:
+        if not is_whole:
             raise CorruptArtifact(f"{NUMBERS} has other bytes than were written")
         if (numbers.key, numbers.label) != (self.key, folder.parent.name):
             whose = named(f"{numbers.key[:12]}/{numbers.label}")

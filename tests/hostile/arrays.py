@@ -76,6 +76,16 @@ def said(text: str, told: str = BROKEN, source: str = "numpy-format") -> Attack:
     return array(npy(text, bytes(64)), told, source)
 
 
+def zipped(members: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+    """Return an archive."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are two of one name
+        for name, content in members:
+            file.writestr(name, content)
+    return written.getvalue()
+
+
 def archive(
     members: Sequence[tuple[str, bytes]],
     told: str = BROKEN,
@@ -84,12 +94,7 @@ def archive(
     change: Callable[[bytearray], None] = lambda content: None,
 ) -> Attack:
     """Return an attack by the members of an archive, and changes of its bytes."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", method) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there are two of one name
-        for name, content in members:
-            file.writestr(name, content)
-    content = bytearray(written.getvalue())
+    content = bytearray(zipped(members, method))
     change(content)
     return Attack(source, files({"data.npz": bytes(content)}), look_at_archive, told, error="RecipeError")
 

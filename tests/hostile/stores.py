@@ -489,6 +489,9 @@ ATTACKS: dict[str, Attack] = {
         "cwe-150",
         0,
     ),
+    "a state of half a surrogate pair": attack(
+        store_with(forged_state(b"", numbers={"\ud800": 0.5})), resume, "is not of this version", "fuzz", 0
+    ),
     "a state of more files": attack(
         store_with(text(f"{STATE}/evil.py", b"")), resume, "its files are not the ones", "own", 0
     ),

@@ -1,0 +1,44 @@
+"""Any JSON as the description of a saved model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mcomp.errors import CheckpointError, PluginError
+from mcomp.model.checkpoint import load_model
+from tests.fuzz.properties import require_good_words
+from tests.hostile.saved_models import GOOD, attribute, cut, save
+
+SEEDS = [
+    json.dumps({**GOOD, "edits": edits}).encode()
+    for edits in (
+        [],
+        [cut(keep=[0, 2, 4]), cut(axis=1, name="conv2.weight", keep=[0, 2, 4])],
+        [attribute("conv1", "out_channels", 6), {"kind": "masks", "names": ["conv1.weight"]}],
+        [{"kind": "quantizers", "activations": ["image"], "weights": ["conv1.weight"]}],
+    )
+]
+IS_JSON = True
+
+
+def attempt(data: bytes) -> None:
+    """Load a model that is described so. A large architecture is not built: how large it is, is asked for."""
+    if is_large(data):
+        return
+    if not Path("model").exists():
+        save(Path("model"))
+    Path("model/model.json").write_bytes(data)
+    try:
+        load_model(Path("model"))
+    except (CheckpointError, PluginError) as error:
+        require_good_words(error)
+
+
+def is_large(data: bytes) -> bool:
+    """Return whether an argument of the architecture is a large number."""
+    try:
+        arguments = json.loads(data)["spec"]["arguments"]
+        return any(isinstance(value, int) and value > 64 for value in arguments.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
+        return False
