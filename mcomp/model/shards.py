@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mcomp import plainfile
 from mcomp.data.digests import content_digest
 from mcomp.errors import CheckpointError
 from mcomp.fingerprint import fingerprint
@@ -24,9 +25,7 @@ def shards(index: Path) -> dict[str, Path]:
     Raises CheckpointError if the index is broken or names anything but safetensors files beside it.
     """
     try:
-        if index.stat().st_size > INDEX_LIMIT_BYTES:
-            raise CheckpointError(f"{index} is larger than any index needs")
-        weight_map = json.loads(index.read_bytes())["weight_map"]
+        weight_map = json.loads(plainfile.read(index, INDEX_LIMIT_BYTES))["weight_map"]
         named = {str(name): str(file) for name, file in weight_map.items()}
     except OSError as error:
         raise CheckpointError(f"{index} cannot be read: {error.strerror or error}") from error

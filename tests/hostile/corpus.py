@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import plotly.offline
 
+from mcomp.errors import CheckpointError
 from tests.hostile import (
     arrays,
     headers,
+    hub_folders,
     images,
     onnx_files,
     own_plugins,
@@ -31,6 +34,7 @@ ATTACKS = {
     **named("pickles", pickles.ATTACKS),
     **named("headers", headers.ATTACKS),
     **named("saved models", saved_models.ATTACKS),
+    **named("hub folders", hub_folders.ATTACKS),
     **named("stores", stores.ATTACKS),
     **named("ONNX files", onnx_files.ATTACKS),
     **named("arrays", arrays.ATTACKS),
@@ -62,6 +66,10 @@ def warm_up(folder: Path) -> None:
     saved_models.save(folder / "model")
     saved_models.load(folder / "model")
     saved_models.start(folder / "model")
+    hub_folders.save(folder)
+    hub_folders.plan(folder)
+    with suppress(CheckpointError):  # it has no weights
+        hub_folders.build(folder)
     stores.store_with(stores.ledger())(folder)
     for act in (stores.use, stores.publish, stores.measure, stores.begin, stores.resume):
         act(folder)

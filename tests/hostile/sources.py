@@ -21,6 +21,7 @@ SOURCES: dict[str, str] = {
     "safetensors": "the safetensors format, its limits and checks (github.com/huggingface/safetensors)",
     "tob-safetensors": "Trail of Bits 2023, audit of safetensors: files of two formats",
     "safetensors-fuzz": "m00dy 2026, The format that got it right: what fuzzers of loaders look for",
+    "hub-code": "Hugging Face documentation, custom code: what trust_remote_code runs",
     "cve-2022-25882": "CVE-2022-25882: external data of an ONNX file outside of its folder (onnx/onnx#3991)",
     "cve-2024-27318": "CVE-2024-27318: the same by a path that the check did not see",
     "cve-2026-27489": "CVE-2026-27489: the same by a symbolic link",

@@ -490,7 +490,11 @@ ATTACKS: dict[str, Attack] = {
         0,
     ),
     "a state of half a surrogate pair": attack(
-        store_with(forged_state(b"", numbers={"\ud800": 0.5})), resume, "is not of this version", "fuzz", 0
+        store_with(forged_state(b"", numbers={"best": {"metric": 0.5, "\ud800": 0.5}})),
+        resume,
+        "is not of this version",
+        "fuzz",
+        0,
     ),
     "a state of more files": attack(
         store_with(text(f"{STATE}/evil.py", b"")), resume, "its files are not the ones", "own", 0

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mcomp import plainfile
 from mcomp.errors import Problem, RecipeError, printable
 
 CONFIG = "config.json"
@@ -26,9 +27,8 @@ def architecture_in(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's config.json. Raises RecipeError if it is missing or broken."""
     path = folder / CONFIG
     try:
-        if path.stat().st_size > CONFIG_LIMIT_BYTES:
-            raise wrong(f"{path} is larger than any configuration needs")
-        content = json.loads(path.read_bytes(), parse_constant=not_finite, parse_float=finite)
+        text = plainfile.read(path, CONFIG_LIMIT_BYTES)
+        content = json.loads(text, parse_constant=not_finite, parse_float=finite)
     except OSError as error:
         raise wrong(f"{path} cannot be read: {error.strerror}", SAVED) from error
     except (ValueError, RecursionError) as error:
