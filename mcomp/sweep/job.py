@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from mcomp.recipe.launch import output_folder
 from mcomp.scheduler import RunReporter, Scheduler
 from mcomp.store.store import Store
 from mcomp.store.sweeps import JobRecord
+from mcomp.sweep.workers import at_work
 
 RESULT = "result.json"
 
@@ -25,20 +29,31 @@ RESULT = "result.json"
 class Job:
     """What a launcher starts, in this process or another; it holds nothing but addresses.
 
-    `alone`: no other job runs at the same time.
+    `alone`: no other job runs at the same time. `starter` is the process that runs the sweep.
     """
 
     plan_file: str
     store: str
     alone: bool
+    starter: int
 
     def __call__(self, config: Any) -> None:
         """Run the job whose number Hydra hands over, and leave its record in the folder Hydra made for it."""
+        number = int(config.job)
+        if os.getpid() == self.starter:
+            self.run(number)
+        else:
+            # A job that was told to stop has said so in its record; its starter knows why.
+            with at_work(output_folder()) as may_begin, suppress(KeyboardInterrupt):
+                if may_begin:
+                    self.run(number)
+
+    def run(self, number: int) -> None:
+        """Run a job and leave its record."""
         from rich.console import Console
 
         from mcomp.console import ConsoleReporter
 
-        number = int(config.job)
         content = json.loads(Path(self.plan_file).read_bytes())
         job = content["jobs"][number]
         reporter = ConsoleReporter(Console(stderr=True), number, alone=self.alone)
@@ -53,7 +68,14 @@ class Job:
             traceback.print_exc()
             what = f"a bug in mcomp: {type(error).__name__}: {error}"
             record = failed(record, McompError.exit_code, what)
-        (output_folder() / RESULT).write_text(record.model_dump_json(), encoding="utf-8")
+        leave(record)
+
+
+def leave(record: JobRecord) -> None:
+    """Write down how a job ended, in the folder that Hydra made for it."""
+    path = output_folder() / RESULT
+    path.with_suffix(".new").write_text(record.model_dump_json(), encoding="utf-8")
+    path.with_suffix(".new").replace(path)  # who is killed here leaves no half of a record
 
 
 def planned(content: Mapping[str, Any], job: Mapping[str, Any]) -> Plan:
@@ -74,6 +96,11 @@ def run_job(plan: Plan, store: Store, reporter: RunReporter, record: JobRecord) 
     except McompError as error:
         reporter.warn(str(error))
         return failed(record, error.exit_code, str(error), scheduler.run.id)
+    except KeyboardInterrupt as error:
+        exit_code = 128 + getattr(error, "number", signal.SIGINT)
+        ended = {"status": "interrupted", "exit_code": exit_code, "run": scheduler.run.id}
+        leave(record.model_copy(update=ended))
+        raise
     return record.model_copy(
         update={
             "status": outcome.ledger.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from mcomp.sweep.jobs import Sweep
 from mcomp.sweep.record import ledger_of
 from mcomp.sweep.waves import next_wave
 from mcomp.sweep.work import Work
+from mcomp.sweep.workers import waited_for
 
 EXIT_KILLED = 137
 
@@ -80,7 +82,13 @@ class SweepRun:
             startable = [number for number in left if not self.blocked(number, work)]
             missing = [work.missing.get(number, frozenset()) - self.done for number in startable]
             wave = [startable[at] for at in next_wave(missing)]
-            for number in self.started_together(wave):
+            try:
+                self.start_together(wave)
+            except KeyboardInterrupt:
+                for number in filter(self.has_record, wave):
+                    self.collect(number, work)
+                raise
+            for number in wave:
                 self.collect(number, work)
             self.keep("running")
 
@@ -96,8 +104,8 @@ class SweepRun:
         self.ended[number] = record.model_copy(update={"exit_code": because.exit_code, "error": error})
         return True
 
-    def started_together(self, wave: Sequence[int]) -> Sequence[int]:
-        """Start the jobs of a wave and return them, once each has left a record or was killed.
+    def start_together(self, wave: Sequence[int]) -> None:
+        """Start the jobs of a wave; when this returns, each has left a record or was killed.
 
         When a worker dies, its launcher ends the others too. Those that had not begun are started again, and
         of those that had, each on its own: only one that dies then is to blame.
@@ -110,7 +118,6 @@ class SweepRun:
                 if not self.has_record(number):
                     self.reporter.warn(f"[{number}] was killed with those beside it; it is started once more")
                     self.worker_dies([number])
-        return wave
 
     def worker_dies(self, numbers: Sequence[int]) -> bool:
         """Start jobs and return whether a worker died over them."""
@@ -118,9 +125,12 @@ class SweepRun:
             str(self.folder.folder / PLAN),
             str(self.store.root.absolute()),
             alone=runs_alone(self.sweep.options),
+            starter=os.getpid(),
         )
+        outputs = self.folder.folder / JOBS
         try:
-            launch(job, numbers, self.sweep.options, self.folder.folder / JOBS)
+            with waited_for(outputs):
+                launch(job, numbers, self.sweep.options, outputs)
         except WorkerKilled:
             return True
         return False
@@ -144,7 +154,7 @@ class SweepRun:
         record = JobRecord.model_validate_json(file.read_bytes())
         ledger = ledger_of(record, self.store)
         self.ended[number] = record.model_copy(update={"ledger": ledger})
-        if record.status != "failed":
+        if record.status in ("done", "require not met"):
             self.done |= work.missing.get(number, frozenset())
         for row in ledger.rows if ledger else ():
             if row.status == "failed":

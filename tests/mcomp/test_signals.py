@@ -7,15 +7,23 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 
-from mcomp.signals import Interrupted, deferred, raise_if_interrupted, raising
+from mcomp.signals import (
+    Interrupted,
+    deferred,
+    handing_on,
+    raise_if_interrupted,
+    raising,
+    raising_once,
+)
 
-INT, TERM = signal.SIGINT, signal.SIGTERM
+INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +181,153 @@ def test_a_signal_that_a_finalizer_swallowed_is_raised_at_the_next_safe_point() 
         with pytest.raises(Interrupted):
             raise_if_interrupted()
     raise_if_interrupted()
+
+
+# Other processes that work for this one
+
+
+class Others:
+    """Processes that are told, and end when the block does; `number` of them."""
+
+    def __init__(self, number: int = 1) -> None:
+        self.number = number
+        self.told: list[int] = []
+
+    def __call__(self, number: int) -> bool:
+        self.told.append(number)
+        return self.number > 0
+
+
+@pytest.mark.parametrize("number", [INT, TERM])
+def test_a_signal_that_was_handed_on_raises_when_those_who_were_told_have_ended(number: int) -> None:
+    others, done = Others(), []
+
+    def work() -> None:
+        with raising():
+            with handing_on(others, patience_seconds=60):
+                signal.raise_signal(number)
+                done.append("rest of the block")
+            done.append("after it")
+
+    error = raised_by(work)
+    assert isinstance(error, Interrupted)
+    assert error.number == number
+    assert (others.told, done) == ([TERM], ["rest of the block"])
+
+
+def test_where_nobody_was_told_a_signal_raises_at_once() -> None:
+    others, done = Others(0), []
+
+    def work() -> None:
+        with raising(), handing_on(others, patience_seconds=60):
+            signal.raise_signal(INT)
+            done.append("rest of the block")
+
+    assert isinstance(raised_by(work), Interrupted)
+    assert (others.told, done) == ([TERM], [])
+
+
+def test_a_second_signal_ends_the_others_and_raises_at_once() -> None:
+    others, done = Others(), []
+
+    def work() -> None:
+        with raising(), handing_on(others, patience_seconds=60):
+            signal.raise_signal(TERM)
+            done.append("first")
+            signal.raise_signal(INT)
+            done.append("second")
+
+    error = raised_by(work)
+    assert isinstance(error, Interrupted)
+    assert error.number == TERM
+    assert (others.told, done) == ([TERM, KILL], ["first"])
+
+
+def test_the_others_are_not_waited_for_longer_than_said() -> None:
+    def work() -> None:
+        with raising(), handing_on(Others(), patience_seconds=0.05):
+            signal.raise_signal(INT)
+            time.sleep(60)
+
+    before, began = signal.getsignal(signal.SIGALRM), time.monotonic()
+    assert isinstance(raised_by(work), Interrupted)
+    assert time.monotonic() - began < 30
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_signal_that_was_handed_on_is_not_lost_if_the_block_fails() -> None:
+    def work() -> None:
+        with raising(), handing_on(Others(), patience_seconds=60):
+            signal.raise_signal(TERM)
+            raise ValueError("the others died")
+
+    assert isinstance(raised_by(work), Interrupted)
+
+
+def test_what_must_not_be_cut_is_not_cut_while_signals_are_handed_on() -> None:
+    done = []
+
+    def work() -> None:
+        with raising(), handing_on(Others(0), patience_seconds=60):
+            with deferred():
+                signal.raise_signal(INT)
+                done.append("rest of the inner block")
+            done.append("after it")
+
+    assert isinstance(raised_by(work), Interrupted)
+    assert done == ["rest of the inner block"]
+
+
+def test_without_signals_nobody_is_told_and_the_former_handlers_are_back() -> None:
+    others, before = Others(), [signal.getsignal(number) for number in (INT, TERM)]
+    with handing_on(others, patience_seconds=60):
+        pass
+    assert others.told == []
+    assert [signal.getsignal(number) for number in (INT, TERM)] == before
+
+
+def test_who_works_for_another_process_obeys_once() -> None:
+    done = []
+
+    def work() -> None:
+        with raising_once():
+            try:
+                signal.raise_signal(INT)
+            finally:
+                signal.raise_signal(INT)
+                signal.raise_signal(TERM)
+                done.append("kept")
+
+    error = raised_by(work)
+    assert isinstance(error, Interrupted)
+    assert error.number == INT
+    signal.raise_signal(TERM)  # after the block too
+    assert done == ["kept"]
+
+
+def test_a_signal_that_comes_twice_waits_for_what_must_not_be_cut() -> None:
+    """From the terminal, and from the process that it also went to."""
+    done = []
+
+    def work() -> None:
+        with raising_once():
+            with deferred():
+                signal.raise_signal(INT)
+                signal.raise_signal(TERM)
+                done.append("rest of the block")
+            done.append("after it")
+
+    assert isinstance(raised_by(work), Interrupted)
+    assert done == ["rest of the block"]
+
+
+def test_a_process_that_was_interrupted_is_so_again_with_its_next_job() -> None:
+    def work() -> None:
+        with raising_once():
+            signal.raise_signal(TERM)
+
+    for _ in range(2):
+        assert isinstance(raised_by(work), Interrupted)
+    with raising_once():
+        raise_if_interrupted()
