@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mcomp.plan import make_plan
 from mcomp.plugins import import_module
 from mcomp.recipe.build import load_recipe
 from mcomp.scheduler import Outcome, RunReporter, Scheduler, set_aside
+from mcomp.store.digests import digests_in
 from mcomp.store.store import Store
 
 
@@ -17,7 +19,7 @@ def run(
     recipe: str | Path,
     overrides: Iterable[str] = (),
     *,
-    store: str | Path = ".mcomp",
+    store: str | Path | None = None,
     fresh: bool = False,
     imports: Iterable[str] = (),
     reporter: RunReporter | None = None,
@@ -27,14 +29,16 @@ def run(
         outcome = mcomp.run("recipes/resnet_int8.yaml", ["seed=1"])
         outcome.files["export"], outcome.ledger.status
 
-    `overrides` are written as on the command line. A `require` that is not met is in the ledger's status and
+    `overrides` are written as on the command line. Without `store` it is that of the environment variable
+    MCOMP_STORE, or `.mcomp`. A `require` that is not met is in the ledger's status and
     raises nothing. Raises RecipeError, PluginError, StageError or StoreError.
     """
     for name in imports:
         import_module(name)
     reporter = reporter or SilentReporter()
-    plan = make_plan(load_recipe(Path(recipe), tuple(overrides)))
-    kept = Store(Path(store), on_problem=reporter.warn)
-    if fresh:
-        set_aside(plan, kept)
-    return Scheduler(plan, kept, reporter).execute()
+    kept = Store(Path(store or os.environ.get("MCOMP_STORE") or ".mcomp"), on_problem=reporter.warn)
+    with digests_in(kept):
+        plan = make_plan(load_recipe(Path(recipe), tuple(overrides)))
+        if fresh:
+            set_aside(plan, kept)
+        return Scheduler(plan, kept, reporter).execute()

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from mcomp.data.digests import DIGESTS
 from mcomp.errors import CorruptArtifact, McompError, RequireNotMet, StageError, StoreError
 from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
@@ -103,6 +104,7 @@ class Scheduler:
         """
         with self.run.under_way([step.key for step in self.plan.steps]):
             self.run.write_recipe(resolved_text(self.plan.loaded, self.run.id, self.started))
+            DIGESTS.get().keep()  # there is a store now
             try:
                 self.do_all()
             except BaseException as error:

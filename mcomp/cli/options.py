@@ -58,11 +58,17 @@ def error_console() -> Console:
 
 
 def opened_store(path: Path) -> Store:
-    """Return the store at a path; what is found broken in it is told beside how the work goes on."""
+    """Return the store at a path; what is found broken in it is told beside how the work goes on.
+
+    For the rest of the command it remembers the digests of the files that are read.
+    """
     from mcomp.console import ConsoleReporter
+    from mcomp.store.digests import digests_in
     from mcomp.store.store import Store
 
-    return Store(path, on_problem=ConsoleReporter(error_console()).warn)
+    store = Store(path, on_problem=ConsoleReporter(error_console()).warn)
+    click.get_current_context().with_resource(digests_in(store))
+    return store
 
 
 def chosen_run(store: Store, run_id: str | None) -> Run:

@@ -62,5 +62,5 @@ def plan(
         return
     if as_json:
         raise click.UsageError("--json shows a sweep: add -m")
-    made = planned(recipe, overrides, quick, until)
-    console().print(plan_table(made, opened_store(store)))
+    kept = opened_store(store)
+    console().print(plan_table(planned(recipe, overrides, quick, until), kept))

@@ -70,7 +70,8 @@ def run(
     from mcomp.console import ConsoleReporter
     from mcomp.scheduler import Scheduler, set_aside
 
-    made, kept = planned(recipe, overrides, quick, until), opened_store(store)
+    kept = opened_store(store)
+    made = planned(recipe, overrides, quick, until)
     if start is not None:
         for step in made.onward(start):
             kept.set_aside(step.key)

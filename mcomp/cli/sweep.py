@@ -23,7 +23,8 @@ def run_sweep(
     from mcomp.sweep.jobs import Sweep
     from mcomp.sweep.run import SweepRun
 
-    sweep, kept = Sweep.resolve(recipe, overrides), opened_store(store)
+    kept = opened_store(store)
+    sweep = Sweep.resolve(recipe, overrides)
     if fresh:
         sweep.set_aside(kept)
     record = SweepRun(sweep, kept, ConsoleReporter(error_console()), imports).execute()
@@ -40,7 +41,8 @@ def plan_sweep(recipe: Path, overrides: Sequence[str], store: Path, as_json: boo
     from mcomp.sweep.jobs import Sweep
     from mcomp.sweep.work import Work
 
-    work = Work(Sweep.resolve(recipe, overrides), opened_store(store))
+    kept = opened_store(store)
+    work = Work(Sweep.resolve(recipe, overrides), kept)
     if as_json:
         click.echo(json.dumps(sweep_plan_json(work), indent=1))
     else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,12 +19,16 @@ from typing import Literal
 
 from mcomp.errors import StoreError
 from mcomp.store.artifact import MANIFEST, decoded
+from mcomp.store.digests import FOLDER as DIGESTS
+from mcomp.store.digests import read_digests
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold_if_free, is_held, is_left_behind, temporary_name
 from mcomp.store.records import Record, keys_of, records
 from mcomp.store.store import Store
 
-Kind = Literal["run", "sweep", "result", "checkpoints", "figures", "lease", "left behind", "set aside"]
+Kind = Literal[
+    "run", "sweep", "result", "checkpoints", "figures", "lease", "left behind", "set aside", "digests"
+]
 
 KEY = re.compile(r"[0-9a-f]{64}")
 # A record without keys is that of a run which has only just made its folder, or was killed then.
@@ -74,6 +78,7 @@ def removals(store: Store, rules: Rules, known: Sequence[Record], now: datetime)
             *left_behind(store),
             *set_aside(store, rules, now),
             *free_leases(store, needed),
+            *stale_digests(store),
         ]
         return [each for each in found if not is_held(store.root / "leases", each.lease)]
 
@@ -149,6 +154,14 @@ def free_leases(store: Store, needed: frozenset[str]) -> Iterator[Removal]:
     for name in sorted({path.stem for path in store.glob("leases/*")} - held):
         paths = tuple(store.root / "leases" / f"{name}.{suffix}" for suffix in ("json", "lock"))
         yield Removal("lease", paths, "there is nothing of that name", sum(map(file_size, paths)), name)
+
+
+def stale_digests(store: Store) -> Iterator[Removal]:
+    """Yield what is remembered of the files in folders that are not there any more."""
+    for path in store.glob(f"{DIGESTS}/*.json"):
+        with suppress(StoreError):  # what is broken is not deleted
+            if not Path(read_digests(store.disk, path).folder).is_dir():
+                yield Removal("digests", (path,), "the folder with the files is gone", file_size(path))
 
 
 def held_keys(store: Store) -> list[str]:

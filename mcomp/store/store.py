@@ -8,6 +8,7 @@
            leases/                      who works on which key (mcomp.store.lease)
            work/                        what is unfinished: scratch space of steps, files that get their name
            checkpoints/<key>/           what a step that is not finished has done (mcomp.store.checkpoints)
+           digests/                     of files outside that need not be read again (mcomp.store.digests)
            quarantine/  replaced/       results found broken; results replaced on request
 
 Nothing here is global: a store may be opened any number of times, in any process, also after a fork.
@@ -36,7 +37,8 @@ from mcomp.store.runs import LEDGER, Run, make_run, run_ids
 from mcomp.store.sweeps import SweepFolder
 
 FOLDERS = (
-    "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "quarantine", "replaced"
+    "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "digests", "quarantine",
+    "replaced",
 )  # fmt: skip
 MARKER, IGNORE = "store.json", ".gitignore"
 MARKER_LIMIT_BYTES = 1024

@@ -18,6 +18,8 @@ from typing import Literal
 
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.artifact import inspect
+from mcomp.store.digests import FOLDER as DIGESTS
+from mcomp.store.digests import read_digests
 from mcomp.store.disk import Disk, explained
 from mcomp.store.lease import hold_if_free, is_held
 from mcomp.store.runs import LEDGER
@@ -36,7 +38,7 @@ class Item:
     """
 
     path: Path
-    kind: Literal["artifacts", "measurements", "checkpoints", "runs", "sweeps"]
+    kind: Literal["artifacts", "measurements", "checkpoints", "runs", "sweeps", "digests"]
     lease: str
     check: Callable[[], object]
 
@@ -102,7 +104,7 @@ def set_apart(store: Store, item: Item) -> Path:
             break
         except FileExistsError:
             continue
-    store.disk.rename(item.path, folder / "-".join(names))
+    store.disk.rename(item.path, folder / ("-".join(names) or owner))
     store.disk.sync_folder(folder)
     store.disk.sync_folder(quarantine)
     return folder
@@ -161,4 +163,12 @@ def sweeps(store: Store) -> Iterator[Item]:
                 yield Item(sweep.folder / name, "sweeps", sweep.id, check)
 
 
-FINDERS: tuple[Callable[[Store], Iterator[Item]], ...] = (artifacts, measurements, checkpoints, runs, sweeps)
+def digests(store: Store) -> Iterator[Item]:
+    """Yield the digests of files outside of the store, those of one folder together."""
+    for path in store.glob(f"{DIGESTS}/*.json"):
+        yield Item(path, "digests", path.stem, partial(read_digests, store.disk, path))
+
+
+FINDERS: tuple[Callable[[Store], Iterator[Item]], ...] = (
+    artifacts, measurements, checkpoints, runs, sweeps, digests
+)  # fmt: skip

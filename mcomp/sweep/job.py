@@ -18,6 +18,7 @@ from mcomp.plugins import import_module
 from mcomp.recipe.build import load_recipe
 from mcomp.recipe.launch import output_folder
 from mcomp.scheduler import RunReporter, Scheduler
+from mcomp.store.digests import digests_in
 from mcomp.store.store import Store
 from mcomp.store.sweeps import JobRecord
 from mcomp.sweep.workers import at_work
@@ -61,7 +62,8 @@ class Job:
         record = JobRecord(number=number, overrides=job["overrides"])
         try:
             store = Store(Path(self.store), on_problem=reporter.warn)
-            record = run_job(planned(content, job), store, reporter, record)
+            with digests_in(store):
+                record = run_job(planned(content, job), store, reporter, record)
         except McompError as error:
             record = failed(record, error.exit_code, str(error))
         except Exception as error:  # ours; the other jobs go on

@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Literal
 
+from mcomp.data.digests import DIGESTS
 from mcomp.recipe.launch import WorkerKilled, launch, runs_alone
 from mcomp.report.results import results_csv, results_json
 from mcomp.stage import Reporter
@@ -55,6 +56,7 @@ class SweepRun:
     def execute(self) -> SweepRecord:
         """Run every job; one that fails does not stop the others. The record is kept whatever happens."""
         self.folder.write_json(PLAN, self.sweep.content(self.imports))
+        DIGESTS.get().keep()  # its jobs plan too, in processes of their own
         with self.folder.under_way():
             self.keep("running")
             try:

@@ -191,7 +191,8 @@ def damaged(name: str) -> Attack:
 
 
 FOLDERS = (
-    "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "quarantine", "replaced"
+    "artifacts", "measurements", "runs", "sweeps", "leases", "work", "checkpoints", "digests", "quarantine",
+    "replaced",
 )  # fmt: skip
 
 

@@ -35,9 +35,25 @@ def test_the_store_is_shared_with_the_command_line(
     from mcomp.cli import exit_code
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MCOMP_STORE", raising=False)
     assert exit_code(["run", "toy.yaml"]) == 0
     assert {row.status for row in mcomp.run(recipe).ledger.rows} == {"hit"}
     assert {row.status for row in mcomp.run("toy.yaml").ledger.rows} == {"hit"}
+
+
+@pytest.mark.parametrize(("given", "used"), [("elsewhere", "elsewhere"), ("", ".mcomp")])
+def test_the_environment_names_the_store_for_both(
+    given: str, used: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcomp.cli import exit_code
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MCOMP_STORE", given)
+    assert exit_code(["run", "toy.yaml"]) == 0
+    assert (tmp_path / used / "store.json").exists()
+    assert {row.status for row in mcomp.run(recipe).ledger.rows} == {"hit"}
+    assert {row.status for row in mcomp.run(recipe, store=tmp_path / "named").ledger.rows} == {"computed"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["named", "toy.yaml", used])
 
 
 def test_overrides_are_written_as_on_the_command_line(recipe: Path, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mcomp.data.digests import Entry
 from mcomp.errors import StoreError
 from mcomp.stage import Checkpoint
 from mcomp.store.checkpoints import StepCheckpoints
 from mcomp.store.clean import Rules, removals, remove
+from mcomp.store.digests import StoredDigests
 from mcomp.store.disk import Disk
 from mcomp.store.lease import described, is_held
 from mcomp.store.records import records
@@ -26,6 +28,8 @@ from tests.mcomp.store.faults import FaultyDisk, Killed
 RUN, OLD_RUN = "20260101-000000-tiny-0000", "20250101-000000-tiny-0000"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DEAD = f"{2**22 + 1}-1"  # no process has such a number
+OUTSIDE = Path(__file__)
+OF_OUTSIDE = Entry(2, 3, 4, 5, "0" * 64)
 BROKEN_FIGURE = b'{"value": {"seconds": 1}'
 
 
@@ -50,6 +54,9 @@ def make_template(root: Path) -> None:
     store.measurement_file(key("old"), "latency").write_bytes(BROKEN_FIGURE)
     for number in (1, 2):
         states(store).save("train", Checkpoint({}, {"number": number}))
+    digests = StoredDigests(store)
+    digests.known(OUTSIDE.parent)[OUTSIDE.name] = OF_OUTSIDE._replace(inode=1)
+    digests.keep()
     (root / "work" / f"{key('new')}-{DEAD}-00000000" / "scratch").mkdir(parents=True)
     for run_id, names in ((OLD_RUN, ("spent",)), (RUN, ("old", "spare", "bad", "new"))):
         (root / "runs" / run_id).mkdir()
@@ -136,11 +143,19 @@ def cleaning(store: Store) -> None:
         assert not any(store.artifact_folder(key(name)).exists() for name in ("loose", "spent"))
 
 
+def remembering(store: Store) -> None:
+    digests = StoredDigests(store)
+    digests.known(OUTSIDE.parent)[OUTSIDE.name] = OF_OUTSIDE
+    digests.keep()
+    if is_sound(store):
+        assert StoredDigests(store).known(OUTSIDE.parent) == {OUTSIDE.name: OF_OUTSIDE}
+
+
 PROTOCOLS: dict[str, Callable[[Store], None]] = {
     each.__name__: each
     for each in (
         publishing, measuring, recording, logging, quarantining, replacing, starting, leasing, checkpointing,
-        resuming, verifying, cleaning,
+        resuming, verifying, cleaning, remembering,
     )
 }  # fmt: skip
 
@@ -161,7 +176,7 @@ def wrong(root: Path) -> list[str]:
     """Return what a new process finds wrong."""
     problems: list[str] = []
     store = Store(root, FaultyDisk(), on_problem=problems.append)
-    checks = (lost_results, lost_records, lost_state, deleted, stuck)
+    checks = (lost_results, lost_records, lost_state, deleted, stuck, false_digests)
     return [*(each for check in checks for each in check(store)), *problems]
 
 
@@ -210,6 +225,12 @@ def stuck(store: Store) -> Iterator[str]:
     leases = store.root / "leases"
     if is_held(leases, key("old")) or not described(leases / f"{key('old')}.json"):
         yield "the lease is stuck"
+
+
+def false_digests(store: Store) -> Iterator[str]:
+    known = StoredDigests(store).known(OUTSIDE.parent)
+    if known not in ({}, {OUTSIDE.name: OF_OUTSIDE._replace(inode=1)}, {OUTSIDE.name: OF_OUTSIDE}):
+        yield "a digest is false"
 
 
 def copied(template: Path, root: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 from mcomp.errors import CorruptArtifact
 from mcomp.store.checkpoints import StepCheckpoints
+from mcomp.store.digests import StoredDigests
 from mcomp.store.store import Store
 from mcomp.store.verify import examined, items
 from tests.mcomp.store.damage import (
@@ -35,7 +36,7 @@ from tests.mcomp.store.example import (
     save_state,
 )
 from tests.mcomp.store.faults import FaultyDisk
-from tests.mcomp.store.protocols import copied, in_memory
+from tests.mcomp.store.protocols import OF_OUTSIDE, OUTSIDE, copied, in_memory
 
 Damage = Callable[[list[Path], random.Random], list[Path]]
 
@@ -98,14 +99,17 @@ def template() -> Iterator[Path]:
     with in_memory() as folder:
         store = furnish(folder / "template")
         store.put_measurement(key("b"), "cost", {"seconds": 2.5})
+        digests = StoredDigests(store)
+        digests.known(OUTSIDE.parent)[OUTSIDE.name] = OF_OUTSIDE
+        digests.keep()
         for name, label, number in MORE_STATES:
             save_state(store, name, label, number)
         yield store.root
 
 
 def protected(root: Path) -> list[Path]:
-    """Return the files that results, figures, states, ledgers and sweeps are read from."""
-    folders = (root / name for name in ("artifacts", "measurements", "checkpoints"))
+    """Return the files that results, figures, states, digests, ledgers and sweeps are read from."""
+    folders = (root / name for name in ("artifacts", "measurements", "checkpoints", "digests"))
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     found += [root / "runs" / RUN / "ledger.json"]
     return sorted([*found, *(root / "sweeps" / SWEEP / name for name in ("sweep.json", "answered.json"))])
@@ -125,6 +129,7 @@ def told_when_used(root: Path) -> list[str]:
         number = state.numbers["number"] if state is not None else None
         assert number in STATES[name, label] or state is None
         assert state is None or state.tensors["weight"].tolist() == [number] * 64
+    assert StoredDigests(store).known(OUTSIDE.parent) in ({}, {OUTSIDE.name: OF_OUTSIDE})
     sweep, run = store.sweep(SWEEP), store.run(RUN)
     reads: dict[Path, tuple[Callable[[], object], object]] = {
         run.folder / "ledger.json": (run.read_ledger, ledger("done", RUN)),

@@ -15,7 +15,7 @@ from tests.mcomp.store.example import is_whole, publish
 from tests.mcomp.store.faults import FAULTS, FaultyDisk, Killed
 from tests.mcomp.store.protocols import PROTOCOLS, copied, in_memory, make_template, tried, wrong
 
-NUM_CASES = 1150
+NUM_CASES = 1215
 
 
 @pytest.fixture(scope="module")

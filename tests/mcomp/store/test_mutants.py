@@ -8,21 +8,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 
+from mcomp.data import digests as data_digests
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.fingerprint import canonical
 from mcomp.store import artifact, clean, lease, records, runs, store, sweeps, verify
+from mcomp.store import digests as stored_digests
 from mcomp.store.artifact import Artifact, Manifest
 from mcomp.store.checkpoints import Numbers, StepCheckpoints
 from mcomp.store.clean import Rules, removals, remove
+from mcomp.store.digests import Remembered, StoredDigests
 from mcomp.store.disk import Disk
 from mcomp.store.records import Record
 from mcomp.store.runs import Run
@@ -32,7 +37,7 @@ from tests.mcomp.store.damage import SEEN_ON_A_HIT, SEEN_ON_USE
 from tests.mcomp.store.example import RUN as FURNISHED_RUN
 from tests.mcomp.store.example import SWEEP, flip, furnish, is_whole, key, key_json, save_state
 from tests.mcomp.store.faults import FaultyDisk
-from tests.mcomp.store.protocols import DEAD, NOW, in_memory, make_template, tried, wrong
+from tests.mcomp.store.protocols import DEAD, NOW, OF_OUTSIDE, OUTSIDE, in_memory, make_template, tried, wrong
 
 
 class Template(NamedTuple):
@@ -235,7 +240,43 @@ def state_of_other_work(kept: Store) -> list[str]:
     return ["a state of another result is used"] if states.load("train") else []
 
 
+def remembering(kept: Store) -> Path:
+    """Remember a file, and return where that is written down."""
+    digests = StoredDigests(kept)
+    digests.known(OUTSIDE.parent)[OUTSIDE.name] = OF_OUTSIDE
+    digests.keep()
+    return digests.file(OUTSIDE.parent)
+
+
+def changed_digest(kept: Store) -> list[str]:
+    path = remembering(kept)
+    path.write_bytes(path.read_bytes().replace(b'"000', b'"111'))
+    return ["a digest that changed is used"] if StoredDigests(kept).known(OUTSIDE.parent) else []
+
+
+def digests_of_elsewhere(kept: Store) -> list[str]:
+    elsewhere = Path("/elsewhere")
+    remembering(kept).rename(StoredDigests(kept).file(elsewhere))
+    return ["digests of another folder are used"] if StoredDigests(kept).known(elsewhere) else []
+
+
+def written_again(kept: Store) -> list[str]:
+    """A file is read, and written once more within one tick of a coarse clock."""
+    digests, file = StoredDigests(kept), kept.root / "work" / "data"
+    file.write_bytes(b"content")
+    tick = time.time_ns() + 10**10
+    with patch.object(data_digests, "seen", lambda path: (1, path.stat().st_size, tick, tick)):
+        before = digests.of(file)
+        file.write_bytes(b"changed")
+        return ["a file that was only just written is not read again"] if digests.of(file) == before else []
+
+
 # What is left out.
+
+
+def believed(disk: Disk, path: Path) -> Remembered:
+    plain = json.loads(path.read_bytes())
+    return Remembered(folder=plain["folder"], files=plain["files"])
 
 
 def credulous(self: StepCheckpoints, folder: Path) -> Numbers:
@@ -351,6 +392,15 @@ MUTANTS: dict[str, Mutant | Left] = {
     ),
     "numbers of processes are taken for processes": Mutant(
         lease, "start_of", lambda pid: 0, partial(with_furnished, left_by_a_namesake)
+    ),
+    "digests of data are not compared with theirs": Mutant(
+        stored_digests, "read_digests", believed, partial(with_furnished, changed_digest)
+    ),
+    "digests of data do not say of which folder": Mutant(
+        stored_digests, "read_digests", believed, partial(with_furnished, digests_of_elsewhere)
+    ),
+    "data that was only just written is remembered": Mutant(
+        data_digests, "SETTLED_NS", -(10**18), partial(with_furnished, written_again)
     ),
     "verify does not ask for the lease": Mutant(
         verify, "hold_if_free", always_free, partial(with_furnished, verified_while_leased)
