@@ -90,12 +90,12 @@ class Data(Protocol):
 
 
 class Shortened(Config):
-    """Only a part of each split: `share` of it, but at least `batches` training batches. What is made from it
-    is not judged.
+    """Only a part of each split: `share` of it, but at least `batches` whole batches, or one of a split that
+    is only measured on. What is made from it is not judged.
     """
 
     share: Annotated[float, Field(ge=0, lt=1, description="share of the samples of each split")] = 0.01
-    batches: Annotated[int, Field(ge=1, description="at least so many batches of each split")] = 1
+    batches: Annotated[int, Field(ge=1, description="at least so many batches of train and calibration")] = 1
 
 
 class DataConfig(PluginConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from mcomp.data.contract import Batch, Data, DataConfig, Split, SplitName
 
 SMALLEST = 2  # batch norm cannot train on one sample, and a capture takes a batch of one for a constant
+MEASURED_ON = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class ShortenedSplit:
 
 @dataclass(frozen=True)
 class ShortenedData:
-    """The same share of every split: `share` of it, but at least `samples`."""
+    """The same share of every split: `share` of it, but at least so many of its `samples`, by its name."""
 
     data: Data
     share: float
-    samples: int
+    samples: Mapping[SplitName, int]
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -47,7 +48,7 @@ class ShortenedData:
 
     def split(self, name: SplitName) -> ShortenedSplit:
         split = self.data.split(name)
-        kept = min(len(split), max(math.ceil(self.share * len(split)), self.samples))
+        kept = min(len(split), max(math.ceil(self.share * len(split)), self.samples[name]))
         # Drawn, not counted off: files often stand in the order of their classes. Always the same draw.
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
         return ShortenedSplit(split, order[:kept].sort().values)
@@ -61,5 +62,6 @@ def load_data(config: DataConfig) -> Data:
     data = config.load()
     if config.shortened is None:
         return data
-    samples = max(config.shortened.batches * config.batch_size, SMALLEST)
+    batches = {name: 1 if name in MEASURED_ON else config.shortened.batches for name in get_args(SplitName)}
+    samples = {name: max(number * config.batch_size, SMALLEST) for name, number in batches.items()}
     return ShortenedData(data, config.shortened.share, samples)

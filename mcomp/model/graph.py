@@ -1,7 +1,8 @@
 """The captured graph both engines stand on: `torch.export` of the model, parameter names unchanged.
 
 A captured graph shares its parameters and buffers with the module it was captured from: training the
-graph trains the module. Graphs are made on demand and never stored.
+graph trains the module. Graphs are made on demand and never stored; one process captures a structure once
+(`mcomp.model.recapture`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch.fx import GraphModule, Node
 
 from mcomp.errors import StageError
 from mcomp.model.example import dynamic_shapes
+from mcomp.model.recapture import Captures, Kept, dependencies
+
+CAPTURES = Captures()
 
 # Operations whose behaviour in training is an argument of the call: its position in the schema.
 TRAINING_ARGUMENT: dict[Any, int] = {
@@ -34,6 +38,18 @@ def capture(module: nn.Module, example: Mapping[str, Tensor], *, dynamic_batch: 
     of the other axes that vary in an `Example`; without, only those of the example.
     Raises StageError with the line of the model that cannot be captured.
     """
+    name = dependencies(module, example)
+    if name is None:
+        return captured_anew(module, example, dynamic_batch)
+    kept = CAPTURES.find((name, dynamic_batch))
+    if kept is None:
+        kept = Kept.of(captured_anew(module, example, dynamic_batch), module)
+        CAPTURES.keep((name, dynamic_batch), kept)
+    return kept.on(module)
+
+
+def captured_anew(module: nn.Module, example: Mapping[str, Tensor], dynamic_batch: bool) -> GraphModule:
+    """Do what `capture` does, by torch.export."""
     shapes = dynamic_shapes(example) if dynamic_batch else None
     was_training = {path: part.training for path, part in module.named_modules()}
     module.eval()

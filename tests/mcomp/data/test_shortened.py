@@ -32,7 +32,7 @@ def test_a_share_is_kept_but_never_less_than_asked_for_or_more_than_there_is(
     num_samples: int, share: float, samples: int
 ) -> None:
     data = splits(num_samples)
-    part = ShortenedData(data, share, samples).split("train")
+    part = ShortenedData(data, share, {"train": samples}).split("train")
     assert len(part) == min(num_samples, max(samples, math.ceil(share * num_samples)))
     batch = part.batch(torch.arange(len(part)))
     assert batch.indices.unique(sorted=True).tolist() == batch.indices.tolist()
@@ -42,12 +42,12 @@ def test_a_share_is_kept_but_never_less_than_asked_for_or_more_than_there_is(
 
 
 def test_samples_in_the_order_of_their_classes_are_drawn_from_all_of_them() -> None:
-    part = ShortenedData(splits(1000, classes=5), 0.05, SMALLEST).split("test")
+    part = ShortenedData(splits(1000, classes=5), 0.05, {"test": SMALLEST}).split("test")
     assert part.batch(torch.arange(len(part))).target.unique().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_same_samples_are_drawn_each_time() -> None:
-    first, second = (ShortenedData(splits(300), 0.1, SMALLEST).split("train") for _ in range(2))
+    first, second = (ShortenedData(splits(300), 0.1, {"train": SMALLEST}).split("train") for _ in range(2))
     assert torch.equal(first.positions, second.positions)
 
 
@@ -59,18 +59,27 @@ def test_augmentation_sees_its_draw() -> None:
 
     at = torch.arange(10)
     split = Augmented(at, {"x": at}, at, augmented=True)
-    part = ShortenedData(Splits({"train": split}), 0.5, SMALLEST).split("train")
+    part = ShortenedData(Splits({"train": split}), 0.5, {"train": SMALLEST}).split("train")
     assert part.augmented
     part.batch(torch.arange(2), draw=7)
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "batches", "kept"), [(4, 1, 4), (4, 2, 8), (1, 1, SMALLEST), (64, 2, NUM_SAMPLES)]
+    ("batch_size", "batches", "learnt_from", "measured_on"),
+    [(4, 1, 4, 4), (4, 2, 8, 4), (1, 1, SMALLEST, SMALLEST), (64, 2, NUM_SAMPLES, NUM_SAMPLES)],
 )
-def test_a_provider_gives_so_many_whole_batches(batch_size: int, batches: int, kept: int) -> None:
+def test_a_provider_gives_so_many_whole_batches_of_what_is_learnt_from(
+    batch_size: int, batches: int, learnt_from: int, measured_on: int
+) -> None:
     part = Shortened(share=0.0, batches=batches)
     data = load_data(ToyPoints(batch_size=batch_size, shortened=part))
-    assert [len(data.split(name)) for name in get_args(SplitName)] == [kept] * 4
+    sizes = {name: len(data.split(name)) for name in get_args(SplitName)}
+    assert sizes == {
+        "train": learnt_from,
+        "calibration": learnt_from,
+        "validation": measured_on,
+        "test": measured_on,
+    }
 
 
 def test_a_provider_that_is_not_shortened_gives_everything() -> None:
