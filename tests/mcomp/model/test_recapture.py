@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import mcomp.model.graph
-from mcomp.data.contract import Size
+from mcomp.data.contract import VaryingSize
 from mcomp.model.example import Example
 from mcomp.model.graph import capture, captured_anew, set_training
 from mcomp.model.recapture import MOST_KEPT, Captures, Kept, dependencies
@@ -160,8 +160,8 @@ def test_inputs_and_modes_are_part_of_what_a_graph_depends_on() -> None:
     inputs = [
         {"x": X["x"].double()},
         {"x": X["x"][:, :2]},
-        Example(X, {"x": {1: Size("length", 8)}}),
-        Example(X, {"x": {1: Size("length", 9)}}),
+        Example(X, {"x": {1: VaryingSize("length", 8)}}),
+        Example(X, {"x": {1: VaryingSize("length", 9)}}),
     ]
     others = [dependencies(net, each) for each in inputs]
     assert len({dependencies(net, X), without_gradients, in_bfloat16, *others}) == 7
