@@ -84,6 +84,7 @@ def exit_code(arguments: list[str] | None) -> int:
 
 def ended(work: Callable[[], object]) -> int:
     """Do some work and return the exit code for how it ended; what it raises is told."""
+    from mcomp.cli.completion import VARIABLE
     from mcomp.errors import McompError, PluginError, printable_lines, words
 
     try:
@@ -101,6 +102,8 @@ def ended(work: Callable[[], object]) -> int:
         click.echo(printable_lines(str(error)), err=True)
         return error.exit_code
     except SystemExit as error:
+        if VARIABLE in os.environ:  # click answers a shell so
+            return int(error.code or 0)
         click.echo(f"a plugin, or a library that it uses, ended the program: {words(error)}", err=True)
         return PluginError.exit_code
     except Exception:
