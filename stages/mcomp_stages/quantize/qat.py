@@ -8,15 +8,18 @@
       calibration_batches: 8
       moving_ranges: 0.75
       keep_float: []
+      overrides:
+        - {layer: first, weights: {bits: 8}}
       training:
         epochs: 2
         optimizer: {type: sgd, lr: 0.01}
 
 Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the ranges of the
 activations; in training the ranges follow the data, and stay as they are for the last part. Weights have a
-scale for each output channel. With 7 of their 8 bits (-63..63) ONNX Runtime's fast kernels are exact on
-processors without VNNI too; with 8 it needs slower ones there. Teachers may be given under `training`, as in
-`distill.offline`.
+scale for each output channel. With 7 bits (-63..63) ONNX Runtime's fast kernels are exact on processors
+without VNNI too; with 8 it needs slower ones there. `overrides` give chosen layers other settings, by pattern
+(`modules: layer4.*`), class (`type: Linear`) or position (`layer: first`); the last one that chooses a layer
+holds. Teachers may be given under `training`, as in `distill.offline`.
 
 Source: Jacob et al. 2018, arXiv:1712.05877.
 Differs: batch norm stays in the graph while training, and is folded exactly, sign and all, at conversion.
@@ -29,9 +32,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.config import Config, module_patterns
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import MinMax, ObserverChoice
 
 if TYPE_CHECKING:
@@ -40,28 +43,14 @@ if TYPE_CHECKING:
     from mcomp.model.model import Model
 
 
-class ActivationIntegers(Config):
-    """How many bits the integers of activations have."""
+class QuantizeQat(Scheme, StageConfig):
+    """Quantization-aware training: by default weights s8 per channel and activations u8 per tensor."""
 
-    bits: Annotated[Literal[8], Field(description="8: what the runtime has fast operators for")] = 8
-
-
-class WeightIntegers(Config):
-    """How many bits the integers of weights have; they are stored in 8."""
-
-    bits: Annotated[
-        Literal[8, 7], Field(description="7: sums of products fit in 16 bits, for processors without VNNI")
-    ] = 8
-
-
-class QuantizeQat(StageConfig):
-    """Quantization-aware training to INT8: weights s8 per channel, activations u8 per tensor."""
+    version = "2"
 
     forms = {Form.FLOAT: Form.QUANTIZED}
 
     type: Literal["quantize.qat"] = "quantize.qat"
-    weights: WeightIntegers = WeightIntegers()
-    activations: ActivationIntegers = ActivationIntegers()
     observer: Annotated[
         ObserverChoice, Field(description="how the first ranges follow from the calibration batches")
     ] = MinMax()
@@ -69,10 +58,6 @@ class QuantizeQat(StageConfig):
     moving_ranges: Annotated[
         float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")
     ] = 0.75
-    keep_float: Annotated[
-        tuple[str, ...],
-        module_patterns(description="patterns of layers, or of what holds them, that stay in float"),
-    ] = ()
     training: DistilledTraining
 
     def run(self, model: Model, context: Context) -> StageResult:
@@ -83,15 +68,14 @@ class QuantizeQat(StageConfig):
 
         batches = self.batches(context)
         ranges = context.unit("calibration", lambda: self.calibrated(model, context, batches))
-        inserted = model.edited(Quantizers.model_validate(ranges.numbers["edit"]))
+        edit = Quantizers.model_validate(ranges.numbers["edit"])
+        inserted = model.edited(edit)
         inserted.state.update(ranges.tensors)
         start = with_moving_ranges(inserted, self.num_moving_steps(context))
         result = fit_with_teachers(start, self.training, context, label="quantize")
         comparison = require_equal(result.model, context.example, batches[0])
-        sites = result.model.edits[-1].model_dump(mode="json", exclude={"kind"})
-        return StageResult(
-            result.model, facts={**result.facts(), **self.widths(), **sites, "converted": asdict(comparison)}
-        )
+        facts = {**result.facts(), **edit.facts(), "converted": asdict(comparison)}
+        return StageResult(result.model, facts=facts)
 
     def batches(self, context: Context) -> list[dict[str, Tensor]]:
         """Return the inputs that set the first ranges."""
@@ -104,10 +88,11 @@ class QuantizeQat(StageConfig):
     def calibrated(self, model: Model, context: Context, batches: list[dict[str, Tensor]]) -> Checkpoint:
         """Return calibrated quantizers: their sites, as an edit, and its tensors."""
         from mcomp.training.device import borrowed_threads
-        from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
+        from mcomp_stages.methods.quantization.calibrate import calibrated
+        from mcomp_stages.methods.quantization.scheme import quantizers_for
 
         with borrowed_threads(context.compute.threads):
-            edit = quantizers_for(model.module, context.example, self.keep_float, self.weights.bits)
+            edit = quantizers_for(model.module, context.example, self)
             ready = calibrated(model.edited(edit), context.example, batches, self.observer)
         return Checkpoint(ready.state, {"edit": edit.model_dump(mode="json")})
 
@@ -117,7 +102,3 @@ class QuantizeQat(StageConfig):
 
         steps_per_epoch = len(cut_batches(len(context.data.split("train")), context.batch_size))
         return int(self.moving_ranges * self.training.epochs * steps_per_epoch)
-
-    def widths(self) -> dict[str, int]:
-        """Return the bits, for the report."""
-        return {"weight_bits": self.weights.bits, "activation_bits": self.activations.bits}

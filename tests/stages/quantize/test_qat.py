@@ -35,7 +35,8 @@ def test_the_result_is_quantized_trained_and_equal_to_what_will_be_served() -> N
     assert result.facts["weights"] == ["conv.weight", "fc.weight"]
     assert result.facts["activations"] == ["#image", "conv#conv2d_0", "#mean_0"]
     assert result.facts["converted"]["agreement"] >= 0.999
-    assert result.facts["weight_bits"] == result.facts["activation_bits"] == 8
+    assert result.facts["weight_bits"] == {"8": 2}
+    assert result.facts["activation_bits"] == {"8": 3}
 
 
 def test_ranges_come_from_calibration_and_follow_training_for_their_share_of_it() -> None:
@@ -85,6 +86,13 @@ def test_a_pattern_without_a_match_is_an_error() -> None:
         config.run(small_model(), make_context())
 
 
-def test_other_widths_are_refused() -> None:
+def test_other_widths_and_grids_train_and_equal_what_will_be_served() -> None:
+    scheme = {"weights": {"bits": 7}, "overrides": [{"layer": "last", "weights": {"bits": 4}}]}
+    result = QuantizeQat.model_validate({"training": TRAINING, **scheme}).run(small_model(), make_context())
+    assert result.facts["weight_bits"] == {"4": 1, "7": 1}
+    assert result.facts["converted"]["agreement"] >= 0.999
+
+
+def test_widths_that_no_grid_has_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"weights\.bits"):
-        QuantizeQat.model_validate({"training": {"epochs": 1}, "weights": {"bits": 4}})
+        QuantizeQat.model_validate({"training": {"epochs": 1}, "weights": {"bits": 9}})

@@ -62,7 +62,7 @@ def require_integers(path: Path, model: Model) -> Census:
     Raises StageError naming quantized layers left in float.
     """
     found = census(path, path.parent)
-    weights = [name for edit in model.edits if isinstance(edit, Quantizers) for name in edit.weights]
+    weights = [name for edit in model.edits if isinstance(edit, Quantizers) for name in edit.integer_weights]
     layers = {name.rpartition(".")[0] for name in weights}
     in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]
     if in_float or found.int8 < len(weights):

@@ -17,8 +17,10 @@ def quantize_linear(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
 
 
 def dequantize_linear(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
-    """ONNX DequantizeLinear."""
-    return op.DequantizeLinear(x, scale, zero_point, axis=axis)
+    """ONNX DequantizeLinear; a scale with as many axes as `x` is for blocks along `axis`."""
+    blocks = len(scale.shape) == len(x.shape) > 1
+    block_size = x.shape[axis] // scale.shape[axis] if blocks else 0
+    return op.DequantizeLinear(x, scale, zero_point, axis=axis, block_size=block_size)
 
 
 def global_average_pool(x: Any) -> Any:

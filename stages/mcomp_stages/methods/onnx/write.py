@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from mcomp.model.example import dynamic_shapes
+from mcomp_stages.methods.onnx.pack import pack_integers
 from mcomp_stages.methods.onnx.translate import TRANSLATIONS
 
 # What protobuf can hold in one message, less the room for the graph itself.
@@ -51,6 +52,7 @@ def write_onnx(
         )
     assert program is not None
     model = program.model_proto
+    pack_integers(model.graph)
     forget_origins(model)
     name_layers(model.graph)
     part_zero_points(model.graph)

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp.model.select import select_modules
-from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.observers.choice import observer_for
 from mcomp_stages.methods.quantization.observers.config import ObserverChoice
 from mcomp_stages.methods.quantization.observers.observer import Observer
-from mcomp_stages.methods.quantization.placement import Placement, placement
-from mcomp_stages.methods.quantization.training_graph import QuantizedGraph, canonical_graph
+from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 Inputs = Mapping[str, Tensor]
-
-
-def quantizers_for(
-    module: nn.Module, example: Inputs, keep_float: Sequence[str] = (), weight_bits: int = 8
-) -> Quantizers:
-    """Return the edit that quantizes a module, except for the layers that match the patterns `keep_float`.
-
-    Raises StageError if a pattern matches no layer that could be quantized, or if no layer is left.
-    """
-    graph = canonical_graph(module, example).graph
-    everywhere = placement(graph)
-    kept = tuple(
-        dict.fromkeys(layer for pattern in keep_float for layer in matches(module, pattern, everywhere))
-    )
-    sites = placement(graph, kept)
-    if not sites.weights:
-        raise StageError("there is no convolution or linear to quantize")
-    return Quantizers(
-        activations=tuple(sites.activations),
-        weights=tuple(sites.weights),
-        keep_float=kept,
-        weight_bits=weight_bits,
-    )
-
-
-def matches(module: nn.Module, pattern: str, sites: Placement) -> list[str]:
-    """Return the layers with quantizers that a pattern matches, or that lie in a module that it matches."""
-    selected = select_modules(module, [pattern])
-    layers = [
-        layer
-        for layer in sites.layers
-        if any(layer == path or layer.startswith(f"{path}.") for path in selected)
-    ]
-    if not layers:
-        what = f"keep_float: '{pattern}' matches {selected[0]}, which has nothing to quantize"
-        raise StageError(what, about=pattern)
-    return layers
 
 
 def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observer: ObserverChoice) -> Model:

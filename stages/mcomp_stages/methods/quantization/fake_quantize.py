@@ -1,75 +1,86 @@
 """Quantizers for training: round to the grid on the way forward, let the gradient through on the way back.
 
-The grids are those of `operators`: activations uint8 per tensor with a zero point, weights int8 per output
-channel, symmetric. The forward pass uses the arithmetic of the operators to the last bit, so that a
-converted model equals the trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale
-and round after the zero point is added, which breaks ties another way, and take over three times as long on
-a CPU; its fused moving-average kernel is not symmetric for channels of one sign.
+The forward pass uses the arithmetic of `operators` to the last bit, so that a converted model equals the
+trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale and round after the zero
+point is added, which breaks ties another way, and take over three times as long on a CPU; its fused
+moving-average kernel is not symmetric for channels of one sign.
 Source: Jacob et al. 2018, arXiv:1712.05877.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mcomp_stages.methods.quantization.config import Activations
+from mcomp_stages.methods.quantization.grid import (
+    Grid,
+    activation_grid,
+    activation_limits,
+    spread,
+    weight_grid,
+    weight_limits,
+)
 from mcomp_stages.methods.quantization.observers.extremes import towards
 from mcomp_stages.methods.quantization.observers.observer import Integers, Range
-from mcomp_stages.methods.quantization.operators import along
+from mcomp_stages.methods.quantization.sites import WeightSite
 
-# Below any scale that data gives; products of two of them are still normal float32 numbers.
-SMALLEST_SCALE = 1e-12
 # How far a range goes towards that of a training batch: it looks back over some 20 batches.
 NEWEST = 0.05
 
 
-def activation_grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the float32 scale and uint8 zero point of the grid over [low, high] that holds zero exactly."""
-    low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = ((high - low) / 255).clamp(min=SMALLEST_SCALE)
-    return scale, torch.round(-low / scale).clamp(0, 255).to(torch.uint8)
-
-
-def weight_scale(weight: Tensor, bits: int) -> Tensor:
-    """Return the scale of each output channel: its largest absolute weight becomes 127 (8 bits), 63 (7)."""
-    largest: int = 2 ** (bits - 1) - 1
-    return (weight.detach().abs().flatten(1).amax(1) / largest).clamp(min=SMALLEST_SCALE)
-
-
 class RoundActivation(torch.autograd.Function):
-    """Round to a uint8 grid; the gradient passes where the value was not saturated."""
+    """Round to a grid; the gradient passes where the value was not saturated."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
         offset = zero_point.to(x.dtype)
-        ctx.save_for_backward(x, (-0.5 - offset) * scale, (255.5 - offset) * scale)
-        return torch.div(x, scale).round_().add_(offset).clamp_(0, 255).sub_(offset).mul_(scale)
+        ctx.save_for_backward(x, (lowest - 0.5 - offset) * scale, (highest + 0.5 - offset) * scale)
+        return torch.div(x, scale).round_().add_(offset).clamp_(lowest, highest).sub_(offset).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         x, low, high = ctx.saved_tensors
         # One vectorised pass over the gradient instead of a comparison, a mask and a product.
-        return torch.ops.aten.hardtanh_backward(gradients[0], x, low.item(), high.item()), None, None
+        passed = torch.ops.aten.hardtanh_backward(gradients[0], x, low.item(), high.item())
+        return passed, None, None, None, None
 
 
 class RoundWeight(torch.autograd.Function):
-    """Round to the int8 grid of each output channel; nothing saturates, so the whole gradient passes."""
+    """Round to a grid that reaches as far as the weight; nothing saturates, so the whole gradient passes."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
-        spread = along(scale, weight, 0)
-        return torch.div(weight, spread).round_().mul_(spread)
+        return torch.div(weight, scale).round_().mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
 
 
+class RoundToLimits(torch.autograd.Function):
+    """Round to a grid that may end before the weight does; the gradient passes where it does not."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int
+    ) -> Tensor:
+        free = torch.div(weight, scale).round_().add_(zero_point)
+        rounded = free.clamp(lowest, highest)
+        ctx.save_for_backward(free == rounded)
+        return rounded.sub_(zero_point).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
 class ActivationQuantizer(nn.Module):
-    """Quantize one activation per tensor to uint8.
+    """Quantize one activation per tensor.
 
     Buffers: `low` and `high`, the range; `seen`, how many calibration batches gave it; `updates_left`, how
     many more training steps move it. While `watch` is set, values are shown to it and pass as they are.
@@ -80,9 +91,13 @@ class ActivationQuantizer(nn.Module):
     seen: Tensor
     updates_left: Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self, settings: Activations | None = None, state: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
-        for name, tensor in fresh_state().items():
+        self.settings = settings or Activations()
+        self.limits = activation_limits(self.settings)
+        for name, tensor in (state or fresh_state()).items():
             self.register_buffer(name, tensor)
         self.watch: Callable[[Tensor], None] | None = None
 
@@ -92,16 +107,19 @@ class ActivationQuantizer(nn.Module):
             return x
         if self.training and self.updates_left > 0:
             self.follow(x.detach())
-        rounded: Tensor = RoundActivation.apply(x, *self.grid())  # type: ignore[no-untyped-call]  # torch's
+        ends = self.limits.lowest, self.limits.highest
+        rounded: Tensor = RoundActivation.apply(x, *self.grid(), *ends)  # type: ignore[no-untyped-call]  # torch's
         return rounded
 
-    def grid(self) -> tuple[Tensor, Tensor]:
-        """Return the float32 scale and uint8 zero point, both scalars."""
-        return activation_grid(self.low, self.high)
+    def grid(self) -> Grid:
+        """Return the float32 scale and the zero point, both scalars."""
+        return activation_grid(self.low, self.high, self.settings)
 
     def integers(self) -> Integers:
         """Return what a range has to be found for."""
-        return Integers(levels=256)
+        lowest, highest, _ = self.limits
+        # An unsigned symmetric grid is one-sided where the values are: both sides are looked for.
+        return Integers(highest - lowest + 1, symmetric=self.settings.symmetric and self.settings.signed)
 
     def set_range(self, found: Range, num_batches: int) -> None:
         """Take the range that so many calibration batches gave."""
@@ -128,19 +146,60 @@ def fresh_state() -> dict[str, Tensor]:
     }
 
 
-class WeightQuantizer(nn.Module):
-    """Quantize a weight per output channel (axis 0), in int8 of `bits` bits; the scale follows the weight."""
+class WeightIntegers(NamedTuple):
+    """A weight in integers: what it stands for is (integers - zero_point) * scale.
 
-    def __init__(self, bits: int) -> None:
+    All three as `WeightQuantizer` rounds; the scale and zero point are shaped as in `grid`.
+    """
+
+    integers: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+
+class WeightQuantizer(nn.Module):
+    """Quantize a weight as its site says.
+
+    With `scale: stored` the grid is in the buffers `scale` and `zero_point`; else it follows the weight.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, site: WeightSite | None = None, state: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
-        self.bits = bits
+        self.site = site or WeightSite()
+        self.limits = weight_limits(self.site)
+        for name, tensor in (state or {}).items():
+            self.register_buffer(name, tensor)
 
     def forward(self, weight: Tensor) -> Tensor:
-        rounded: Tensor = RoundWeight.apply(weight, weight_scale(weight, self.bits))  # type: ignore[no-untyped-call]
-        return rounded
+        scale, zero_point = (spread(part, weight, self.site.scale_axis) for part in self.grid(weight))
+        if self.site.symmetric and self.site.scale == "follows":
+            rounded: Tensor = RoundWeight.apply(weight, scale)  # type: ignore[no-untyped-call]  # torch's
+            return rounded
+        ends = self.limits.lowest, self.limits.highest
+        limited: Tensor = RoundToLimits.apply(weight, scale, zero_point, *ends)  # type: ignore[no-untyped-call]
+        return limited
+
+    def grid(self, weight: Tensor) -> Grid:
+        """Return the scale and the zero point."""
+        if self.site.scale == "stored":
+            return self.scale, self.zero_point
+        return weight_grid(weight, self.site, self.site.axis)
+
+    def integers(self, weight: Tensor) -> WeightIntegers:
+        """Return the integers that `forward` rounds to."""
+        grid, axis = self.grid(weight), self.site.scale_axis
+        scale, zero_point = (spread(part, weight, axis) for part in grid)
+        rounded = torch.div(weight.detach(), scale).round_().add_(zero_point)
+        lowest, highest, dtype = self.limits
+        return WeightIntegers(rounded.clamp_(lowest, highest).to(dtype), *grid)
 
 
-def weight_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return the int8 weight and the scale of each output channel, as `WeightQuantizer` rounds."""
-    scale = weight_scale(weight, bits)
-    return torch.div(weight.detach(), along(scale, weight, 0)).round_().to(torch.int8), scale
+def stored_grid(weight: Tensor, site: WeightSite) -> dict[str, Tensor]:
+    """Return the buffers of a weight's quantizer: none if the scale follows it, else the grid over it now."""
+    if site.scale == "follows":
+        return {}
+    scale, zero_point = weight_grid(weight, site, site.axis)
+    return {"scale": scale, "zero_point": zero_point}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcomp_stages.methods.quantization.operators import along
+from mcomp_stages.methods.quantization.grid import spread
 
 # The runtime adds the bias to an int32 sum of products: half of the range is left for the sum, which stays
 # below it up to 33,000 inputs per output (255 * 127 * inputs).
@@ -27,7 +27,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """Weights int8 (O, K), their scales (O,), and the bias int32 (O,) with its scales (O,).
+    """Weights (O, K) in steps from zero, their scales (O,), and the bias int32 (O,) with its scales (O,).
 
     `exact_bias` is the bias before it was rounded, for the comparison with the trained model.
     """
@@ -37,6 +37,15 @@ class IntegerLayer:
     bias: Tensor
     bias_scale: Tensor
     exact_bias: Tensor
+
+
+@dataclass(frozen=True)
+class FloatLayer:
+    """Weights in steps from zero, their scales, and the bias in float32."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
 
 
 def norm_affine(
@@ -50,23 +59,49 @@ def norm_affine(
 
 
 def integer_layer(
-    weight_OK: Tensor, scale_O: Tensor, bias_O: Tensor | None, affine: Affine | None, input_scale: Tensor
+    steps: Tensor,
+    scale_O: Tensor,
+    bias_O: Tensor | None,
+    affine: Affine | None,
+    input_scale: Tensor,
+    axis: int,
 ) -> IntegerLayer:
-    """Fold `affine` into a layer of int8 weights; the integers change only by the sign of the gain.
+    """Fold `affine` into a layer of integer weights, in steps from zero; they change only by the gain's sign.
 
     A channel without weights, or with gain zero, is its bias. Where a bias would overflow its int32, the
     scale of that channel is widened and its integers are rounded again: they are small beside such a bias.
     """
-    affine = affine or Affine(torch.ones_like(scale_O).double(), torch.zeros_like(scale_O).double())
+    affine = affine or identity(scale_O)
     bias = affine.shift if bias_O is None else bias_O.detach().double() * affine.gain + affine.shift
     exact = scale_O.double() * affine.gain.abs()
-    empty = (affine.gain == 0) | (weight_OK.flatten(1) == 0).all(1)
+    empty = (affine.gain == 0) | (steps.movedim(axis, 0).flatten(1) == 0).all(1)
     exact = torch.where(empty, bias.abs() / (input_scale.double() * BIAS_STEPS), exact)
     wide = torch.maximum(exact, bias.abs() / (input_scale.double() * LARGEST_BIAS))
     wide = torch.where(wide == 0, torch.ones_like(wide), wide)
     factor = torch.where(empty, torch.zeros_like(wide), affine.gain.sign() * exact / wide)
-    weight = torch.round(weight_OK * along(factor, weight_OK, 0)).to(torch.int8)
+    weight = torch.round(steps * spread(factor, steps, axis)).to(torch.int16)
     weight_scale = wide.float()
     bias_scale = weight_scale * input_scale
     rounded_bias = torch.round(bias / bias_scale.double()).to(torch.int32)
     return IntegerLayer(weight, weight_scale, rounded_bias, bias_scale, bias.float())
+
+
+def float_layer(
+    steps: Tensor, scale: Tensor, bias_O: Tensor | None, affine: Affine | None, axis: int
+) -> FloatLayer:
+    """Fold `affine` into a layer whose integers are only how its weight is stored; exact but for float32.
+
+    `scale` is one number, one for each channel, or (with as many axes as the weight) one for each group.
+    """
+    if affine is None:
+        return FloatLayer(steps, scale, bias_O)
+    gain = affine.gain if scale.ndim < 2 else spread(affine.gain, scale, axis)
+    folded = scale.double() * gain.abs()
+    bias = affine.shift if bias_O is None else bias_O.detach().double() * affine.gain + affine.shift
+    turned = steps * spread(affine.gain.sign().to(steps.dtype), steps, axis)
+    return FloatLayer(turned, torch.where(folded == 0, torch.ones_like(folded), folded).float(), bias.float())
+
+
+def identity(scale_O: Tensor) -> Affine:
+    """Return the map of a layer without a batch norm."""
+    return Affine(torch.ones_like(scale_O).double(), torch.zeros_like(scale_O).double())

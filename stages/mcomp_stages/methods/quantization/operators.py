@@ -1,8 +1,9 @@
 """`mcomp::quantize_linear` and `mcomp::dequantize_linear`: the ONNX operators as operators of torch.
 
 Semantics of ONNX opset 21: divide by the scale, round half to even, add the zero point, saturate. The integer
-type is that of the zero point (uint8 or int8; int32 only to dequantize a bias). A scale with one axis is per
-slice of `axis`, a scalar is for the whole tensor. `mcomp_stages.methods.onnx` exports them one to one.
+type is that of the zero point (8 or 16 bits; int32 only to dequantize a bias). A scalar scale is for the
+whole tensor, one with one axis per slice of `axis`, one with as many axes as `x` per block along `axis`.
+`mcomp_stages.methods.onnx` exports them one to one.
 """
 
 from __future__ import annotations
@@ -10,22 +11,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def along(parameter: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Return a scale or zero point (one, or one for each slice of `axis`) shaped to broadcast over `x`."""
-    if parameter.ndim == 0:
-        return parameter
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    return parameter.reshape(shape)
+from mcomp_stages.methods.quantization.grid import spread
 
 
 @torch.library.custom_op("mcomp::quantize_linear", mutates_args=())
 def quantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
     """Return the integers of `x`, in the type of `zero_point`."""
     limits = torch.iinfo(zero_point.dtype)
-    rounded = torch.round(x / along(scale, x, axis))
-    return rounded.add_(along(zero_point, x, axis)).clamp_(limits.min, limits.max).to(zero_point.dtype)
+    rounded = torch.round(x / spread(scale, x, axis))
+    return (
+        rounded.add_(spread(zero_point.to(x.dtype), x, axis))
+        .clamp_(limits.min, limits.max)
+        .to(zero_point.dtype)
+    )
 
 
 @quantize_linear.register_fake
@@ -37,8 +35,8 @@ def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
 def dequantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int) -> Tensor:
     """Return the numbers that the integers `x` stand for, in the type of `scale`."""
     # int32 before the subtraction: uint8 would wrap around, and float32 cannot hold every bias.
-    centred = x.to(torch.int32) - along(zero_point, x, axis).to(torch.int32)
-    return centred * along(scale, x, axis)
+    centred = x.to(torch.int32) - spread(zero_point.to(torch.int32), x, axis)
+    return centred * spread(scale, x, axis)
 
 
 @dequantize_linear.register_fake

@@ -10,6 +10,7 @@ Rules (found by reading ORT's optimised graphs; other placements leave convoluti
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -53,13 +54,29 @@ PASSING = (
 
 
 @dataclass(frozen=True)
-class Placement:
-    """The sites of a graph, in its order: the value each quantizer stands behind, by the site's name."""
+class Layer:
+    """A layer that becomes integers: its module path, its weight, and the site of its input."""
 
-    activations: dict[str, Node]
-    weights: dict[str, Node]
-    layers: tuple[str, ...]
-    """The module paths of the layers that become integers."""
+    path: str
+    weight: str
+    input: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The sites of a graph and the layers between them, in its order.
+
+    An activation's site is called by the value its quantizer stands behind (`site_values`), a weight's by the
+    parameter.
+    """
+
+    activations: tuple[str, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The weights, each once."""
+        return tuple(dict.fromkeys(layer.weight for layer in self.layers))
 
 
 @dataclass
@@ -79,19 +96,21 @@ def placement(graph: Graph, keep_float: Collection[str] = ()) -> Placement:
     A weight that serves several layers is quantized in all of them or in none.
     """
     search = Search()
-    weights: dict[str, Node] = {}
-    layers: list[str] = []
+    layers: list[Node] = []
     for node in graph.nodes:
         if is_layer(node) and not any(module_path(user) in keep_float for user in node.args[1].users):
-            weights[str(node.args[1].target)] = node.args[1]
-            layers.append(module_path(node))
+            layers.append(node)
             place_layer(node, search)
         elif is_joint(node):
             place_joint(node, search)
-    names = site_names(graph)
-    ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or is_joint(node)}
-    activations = {names[ends.get(node, node)]: node for node in graph.nodes if node in search.wanted}
-    return Placement(activations, weights, tuple(layers))
+    sites = {node: site for site, node in site_values(graph).items()}
+    return Placement(
+        activations=tuple(sites[node] for node in graph.nodes if node in search.wanted),
+        layers=tuple(
+            Layer(module_path(node), str(node.args[1].target), sites[origin(node.args[0])])  # type: ignore[union-attr]
+            for node in layers
+        ),
+    )
 
 
 def is_layer(node: Node) -> bool:
@@ -164,10 +183,34 @@ def fused_end(node: Node) -> Node:
     return follower(end, ACTIVATIONS) or end
 
 
+def bounds(node: Node) -> tuple[float, float] | None:
+    """Return between which values an activation clips, None if a call does something else."""
+    if node.target in (aten.relu.default, aten.relu_.default):
+        return 0.0, math.inf
+    if node.target in (aten.relu6.default, aten.relu6_.default):
+        return 0.0, 6.0
+    if node.target in (aten.hardtanh.default, aten.hardtanh_.default):
+        given = [float(bound) for bound in node.args[1:]]  # type: ignore[arg-type]
+        low, high = given + [-1.0, 1.0][len(given) :]
+        return low, high
+    return None
+
+
 def follower(node: Node, targets: tuple[Any, ...]) -> Node | None:
     """Return the only user of a value, if it is a call of one of `targets`."""
     users = list(node.users)
     return users[0] if len(users) == 1 and users[0].target in targets else None
+
+
+def site_values(graph: Graph) -> dict[str, Node]:
+    """Return every value behind which a quantizer may stand, by the name of its site.
+
+    What a layer or a joint fuses with is called by the layer or the joint: `layer1.0.conv1#conv2d_0` is the
+    value behind its norm and activation, and the layer's own output has no site.
+    """
+    names = site_names(graph)
+    ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or is_joint(node)}
+    return {names[ends.get(node, node)]: node for node in graph.nodes if node in names}
 
 
 def site_names(graph: Graph) -> dict[Node, str]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from mcomp.errors import StageError
 from mcomp.model.graph import capture, set_training
 from mcomp_stages.methods.quantization.canonical import canonical_pooling
 from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
-from mcomp_stages.methods.quantization.placement import Placement
+from mcomp_stages.methods.quantization.placement import site_values
 
 
 class QuantizedGraph(GraphModule):
@@ -24,8 +25,17 @@ class QuantizedGraph(GraphModule):
 
     def activation_quantizers(self) -> dict[str, ActivationQuantizer]:
         """Return the activation quantizers by site."""
-        modules = [(node.meta["site"], self.get_submodule(str(node.target))) for node in self.sites()]
+        modules = self.by_site().items()
         return {site: module for site, module in modules if isinstance(module, ActivationQuantizer)}
+
+    def weight_quantizers(self) -> dict[str, WeightQuantizer]:
+        """Return the weight quantizers by the weight's name."""
+        modules = self.by_site().items()
+        return {site: module for site, module in modules if isinstance(module, WeightQuantizer)}
+
+    def by_site(self) -> dict[str, nn.Module]:
+        """Return all quantizers by site, in the graph's order."""
+        return {node.meta["site"]: self.get_submodule(str(node.target)) for node in self.sites()}
 
     def sites(self) -> list[Node]:
         """Return the calls of quantizers, in the graph's order."""
@@ -39,12 +49,23 @@ def canonical_graph(module: nn.Module, example: Mapping[str, Tensor]) -> GraphMo
     return graph_module
 
 
-def insert_quantizers(graph_module: GraphModule, sites: Placement, weight_bits: int) -> QuantizedGraph:
-    """Return the graph with fresh quantizers at `sites`, in inference mode; `graph_module` is used up."""
-    for site, value in sites.weights.items():
-        insert(graph_module, site, value, WeightQuantizer(weight_bits))
-    for site, value in sites.activations.items():
-        insert(graph_module, site, value, ActivationQuantizer())
+def insert_quantizers(graph_module: GraphModule, quantizers: Mapping[str, nn.Module]) -> QuantizedGraph:
+    """Return the graph with quantizers at their sites, in inference mode; `graph_module` is used up.
+
+    A site is a weight's name, or that of an activation in `placement.site_values`. Raises StageError naming
+    the first site that the graph does not have.
+    """
+    values = {str(node.target): node for node in graph_module.graph.find_nodes(op="get_attr")}
+    values |= site_values(graph_module.graph)
+    lost = [site for site in quantizers if site not in values]
+    if lost:
+        raise StageError(
+            f"{len(lost)} of {len(quantizers)} quantizers have no place in this model any more; it was saved "
+            "by another version of mcomp or of the model's code",
+            module=lost[0],
+        )
+    for site, quantizer in quantizers.items():
+        insert(graph_module, site, values[site], quantizer)
     return QuantizedGraph(graph_module, graph_module.graph).train(False)
 
 

@@ -10,8 +10,10 @@ from torch.nn import functional
 
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
-from mcomp_stages.methods.quantization.calibrate import calibrated, quantizers_for
+from mcomp_stages.methods.quantization.calibrate import calibrated
+from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import MinMax
+from mcomp_stages.methods.quantization.scheme import quantizers_for
 
 
 class ResidualNet(nn.Module):
@@ -81,8 +83,10 @@ def float_model(net: type[nn.Module] = ResidualNet, seed: int = 0) -> Model:
     return Model(with_statistics(net(), seed).eval(), NetConfig())
 
 
-def quantized_model(model: Model, inputs: dict[str, Tensor] | None = None, weight_bits: int = 8) -> Model:
+def quantized_model(
+    model: Model, inputs: dict[str, Tensor] | None = None, scheme: Scheme | None = None
+) -> Model:
     inputs = inputs or pictures()
     example = {name: tensor[:2] for name, tensor in inputs.items()}
-    edited = model.edited(quantizers_for(model.module, example, weight_bits=weight_bits))
+    edited = model.edited(quantizers_for(model.module, example, scheme))
     return calibrated(edited, example, [inputs], MinMax())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,9 @@ from torch.fx import GraphModule
 from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.compare import compare, require_equal
+from mcomp_stages.methods.quantization.config import Scheme
+from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.sites import WeightSite
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 from tests.architectures import VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet
 from tests.stages.methods.quantization.nets import (
@@ -44,12 +49,55 @@ def test_converted_equals_trained_at_every_site(net: type[nn.Module]) -> None:
     assert comparison.agreement >= 0.999
 
 
-def test_weights_of_seven_bits_stay_within_63_and_convert_as_exactly() -> None:
-    model = quantized_model(float_model(), weight_bits=7)
-    assert require_equal(model, EXAMPLE, pictures(16)).agreement >= 0.999
-    _, converted = both(model)
+def test_weights_of_seven_bits_stay_within_63() -> None:
+    _, converted = both(
+        quantized_model(float_model(), scheme=Scheme.model_validate({"weights": {"bits": 7}}))
+    )
     integers = [tensor for tensor in converted.state_dict().values() if tensor.dtype is torch.int8]
     assert max(int(tensor.abs().max()) for tensor in integers) == 63
+
+
+@pytest.mark.parametrize("net", [ResidualNet, ChainNet])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        {"weights": {"bits": 7}},
+        {"weights": {"bits": 4, "symmetric": False}, "activations": {"bits": 4}},
+        {"weights": {"bits": 8, "symmetric": False}},
+        {"weights": {"bits": 2, "per": "tensor"}},
+        {"weights": {"per": "tensor"}, "activations": {"signed": True, "symmetric": True}},
+        {"activations": {"bits": 16}},
+        {"overrides": [{"type": "Linear", "weights": {"bits": 4, "per": "group", "group_size": 8}}]},
+    ],
+)
+def test_converted_equals_trained_on_every_grid(net: type[nn.Module], scheme: dict[str, Any]) -> None:
+    model = quantized_model(float_model(net), scheme=Scheme.model_validate(scheme))
+    assert require_equal(model, EXAMPLE, pictures(16)).agreement >= 0.999
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_alone_are_stored_as_integers_and_multiplied_as_floats(bits: int, symmetric: bool) -> None:
+    sites = {name: WeightSite(bits=bits, symmetric=symmetric) for name in ("conv.weight", "fc.weight")}
+    model = float_model().edited(Quantizers(weights=sites))
+    trained, converted = both(model)
+    with torch.no_grad():
+        expected, got = trained(**pictures()), converted(**pictures())
+    assert torch.allclose(got, expected, atol=1e-5)
+    assert not torch.equal(expected, model.module(**pictures()))
+    kind = ("int4" if symmetric else "uint4") if bits <= 4 else "integers"
+    assert {f"conv.weight_{kind}", f"fc.weight_{kind}"} <= dict(converted.named_buffers()).keys()
+
+
+def test_a_clip_in_front_of_a_narrow_grid_that_ends_there_is_dropped() -> None:
+    clips = (torch.ops.aten.relu6.default, torch.ops.aten.relu.default, torch.ops.aten.hardtanh.default)
+    found = {}
+    for bits in (4, 8):
+        scheme = Scheme.model_validate({"activations": {"bits": bits}})
+        converted = quantized_model(float_model(), scheme=scheme).inference_module(EXAMPLE)
+        assert isinstance(converted, GraphModule)
+        found[bits] = sum(node.target in clips for node in converted.graph.nodes)
+    assert found == {4: 0, 8: 2}
 
 
 def test_converted_is_close_to_the_float_model(residual: Model) -> None:

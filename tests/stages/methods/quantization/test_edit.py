@@ -7,10 +7,12 @@ import torch
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp_stages.methods.quantization.calibrate import quantizers_for, with_moving_ranges
+from mcomp_stages.methods.quantization.calibrate import with_moving_ranges
+from mcomp_stages.methods.quantization.config import Activations
 from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.sites import WeightSite
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
-from tests.stages.methods.quantization.nets import ResidualNet, float_model, pictures, quantized_model
+from tests.stages.methods.quantization.nets import float_model, pictures, quantized_model
 
 EXAMPLE = pictures(2)
 
@@ -55,17 +57,43 @@ def test_the_edit_comes_back_from_json() -> None:
     assert Quantizers.model_validate_json(edit.model_dump_json()) == edit
 
 
-def test_other_sites_than_the_recorded_ones_are_refused_by_name() -> None:
-    model = quantized_model(float_model())
-    (edit,) = model.edits
-    assert isinstance(edit, Quantizers)
-    fewer = edit.model_copy(update={"activations": edit.activations[:-1]})
-    with pytest.raises(StageError, match=r"#mean_0.*0 gone, 1 new"):
-        fewer.training_module(model, EXAMPLE)
+@pytest.mark.parametrize("site", ["#add_9", "conv#relu_0", "norm.weight9"])
+def test_a_recorded_site_that_is_not_there_is_refused_by_name(site: str) -> None:
+    model = float_model().edited(Quantizers(activations={site: Activations()}))
+    with pytest.raises(StageError, match=rf"{site}.*no place in this model"):
+        model.training_module(EXAMPLE)
+
+
+def test_only_what_is_recorded_is_quantized() -> None:
+    model = float_model().edited(Quantizers(weights={"conv.weight": WeightSite(bits=4)}))
+    assert list(trained_graph(model).by_site()) == ["conv.weight"]
+
+
+def test_a_stored_scale_starts_at_the_weights_range_and_is_used_from_the_state() -> None:
+    site = WeightSite(bits=4, scale="stored")
+    model = float_model().edited(Quantizers(weights={"fc.weight": site}))
+    weight = model.module.get_parameter("fc.weight").detach()
+    assert torch.allclose(model.state["quantizers.fc.weight.scale"], weight.abs().amax(1) / 7)
+    assert model.state["quantizers.fc.weight.zero_point"].tolist() == [0] * 10
+    model.state["quantizers.fc.weight.scale"].fill_(0.5)
+    quantizer = trained_graph(model).weight_quantizers()["fc.weight"]
+    steps = torch.round(weight / 0.5).clamp(-7, 7)
+    assert torch.equal(quantizer(weight), steps * 0.5)
+    assert torch.equal(quantizer.integers(weight).integers, steps.to(torch.int8))
+
+
+def test_stored_scales_come_back_from_the_graph() -> None:
+    site = WeightSite(scale="stored", symmetric=False)
+    model = float_model().edited(Quantizers(weights={"fc.weight": site}))
+    graph = trained_graph(model)
+    graph.weight_quantizers()["fc.weight"].scale.mul_(2)
+    after = model.with_trained(graph)
+    name = "quantizers.fc.weight.scale"
+    assert torch.equal(after.state[name], 2 * model.state[name])
 
 
 def test_a_weight_that_is_not_there_is_refused_by_name() -> None:
-    edit = Quantizers(activations=(), weights=("conv9.weight",))
+    edit = Quantizers(weights={"conv9.weight": WeightSite()})
     with pytest.raises(ValueError, match=r"conv9\.weight"):
         float_model().edited(edit)
 
@@ -73,19 +101,4 @@ def test_a_weight_that_is_not_there_is_refused_by_name() -> None:
 def test_nothing_but_training_is_legal_afterwards() -> None:
     model = quantized_model(float_model())
     with pytest.raises(ValueError, match="after quantizers"):
-        model.edited(Quantizers(activations=(), weights=()))
-
-
-def test_patterns_keep_layers_in_float() -> None:
-    edit = quantizers_for(ResidualNet(), EXAMPLE, ("s*",))
-    assert edit.keep_float == ("stem", "shortcut")
-    assert edit.weights == ("conv.weight", "fc.weight")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [("convs", "did you mean 'conv'"), ("norm", "nothing to quantize"), ("*", "no conv")],
-)
-def test_patterns_that_choose_nothing_or_everything_are_refused(pattern: str, message: str) -> None:
-    with pytest.raises(StageError, match=message):
-        quantizers_for(ResidualNet(), EXAMPLE, (pattern,))
+        model.edited(Quantizers())

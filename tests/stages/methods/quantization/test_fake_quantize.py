@@ -6,56 +6,47 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcomp_stages.methods.quantization.config import Activations
 from mcomp_stages.methods.quantization.fake_quantize import (
     ActivationQuantizer,
     WeightQuantizer,
-    activation_grid,
-    weight_integers,
-    weight_scale,
 )
 from mcomp_stages.methods.quantization.operators import dequantize_linear, quantize_linear
+from mcomp_stages.methods.quantization.sites import WeightSite
 
 BOUNDS = st.floats(-100, 100, width=32)
 
 
-def quantizer(low: float, high: float) -> ActivationQuantizer:
-    made = ActivationQuantizer().eval()
+GRIDS = st.builds(
+    Activations, bits=st.sampled_from([2, 3, 4, 7, 8, 16]), signed=st.booleans(), symmetric=st.booleans()
+)
+
+
+def quantizer(low: float, high: float, settings: Activations | None = None) -> ActivationQuantizer:
+    made = ActivationQuantizer(settings).eval()
     made.low.fill_(low)
     made.high.fill_(high)
     return made
 
 
 @settings(deadline=None)  # the first call of an operator compiles
-@given(low=BOUNDS, high=BOUNDS)
-def test_zero_is_on_every_activation_grid(low: float, high: float) -> None:
+@given(low=BOUNDS, high=BOUNDS, grid=GRIDS)
+def test_zero_is_on_every_activation_grid(low: float, high: float, grid: Activations) -> None:
     zero = torch.zeros(1)
-    assert quantizer(min(low, high), max(low, high))(zero).item() == 0
+    assert quantizer(min(low, high), max(low, high), grid)(zero).item() == 0
 
 
 @settings(deadline=None)  # the first call of an operator compiles
-@given(values=st.lists(BOUNDS, min_size=1, max_size=30), low=BOUNDS, high=BOUNDS)
-def test_activations_are_rounded_as_the_operators_round(values: list[float], low: float, high: float) -> None:
-    x, made = torch.tensor(values), quantizer(min(low, high), max(low, high))
+@given(values=st.lists(BOUNDS, min_size=1, max_size=30), low=BOUNDS, high=BOUNDS, grid=GRIDS)
+def test_activations_are_rounded_as_the_operators_round(
+    values: list[float], low: float, high: float, grid: Activations
+) -> None:
+    x, made = torch.tensor(values), quantizer(min(low, high), max(low, high), grid)
     scale, zero_point = made.grid()
-    served = dequantize_linear(quantize_linear(x, scale, zero_point, 0), scale, zero_point, 0)
-    assert torch.equal(made(x), served)
-
-
-@settings(deadline=None)  # the first call of an operator compiles
-@given(low=BOUNDS, high=BOUNDS)
-def test_the_grid_covers_the_range_to_half_a_step(low: float, high: float) -> None:
-    low, high = min(low, high), max(low, high)
-    scale, zero_point = activation_grid(torch.tensor(low), torch.tensor(high))
-    ends = (torch.tensor([0.0, 255.0]) - zero_point) * scale
-    slack = 0.501 * scale + 1e-5 * max(abs(low), abs(high))
-    assert ends[0] <= min(low, 0) + slack
-    assert ends[1] >= max(high, 0) - slack
-
-
-def test_a_relu_output_uses_the_whole_grid() -> None:
-    scale, zero_point = activation_grid(torch.tensor(0.0), torch.tensor(2.55))
-    assert zero_point == 0
-    assert torch.isclose(scale, torch.tensor(0.01))
+    integers = quantize_linear(x, scale, zero_point, 0)
+    ends = made.limits.lowest, made.limits.highest
+    narrowed = integers.int().clamp(*ends).to(integers.dtype)
+    assert torch.equal(made(x), dequantize_linear(narrowed, scale, zero_point, 0))
 
 
 def test_a_constant_activation_is_kept() -> None:
@@ -92,27 +83,28 @@ def test_ranges_do_not_follow_in_inference() -> None:
 
 def test_a_channel_of_one_sign_is_symmetric() -> None:
     weight_OK = torch.tensor([[1.0, 2.0, 4.0], [-4.0, -2.0, -1.0]])
-    integers, scale = weight_integers(weight_OK, 8)
+    integers, scale, _ = WeightQuantizer().integers(weight_OK)
     assert integers.tolist() == [[32, 64, 127], [-127, -64, -32]]
     assert torch.allclose(scale, torch.full((2,), 4 / 127))
 
 
 def test_a_channel_of_zeros_stays_zero() -> None:
     weight_OK = torch.zeros(2, 3)
-    assert (weight_scale(weight_OK, 8) > 0).all()
-    assert torch.equal(WeightQuantizer(8)(weight_OK), weight_OK)
+    assert (WeightQuantizer().grid(weight_OK)[0] > 0).all()
+    assert torch.equal(WeightQuantizer()(weight_OK), weight_OK)
 
 
 @settings(deadline=None)  # the first call of an operator compiles
-@given(st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6), st.sampled_from([7, 8]))
+@given(st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6), st.sampled_from([4, 7, 8]))
 def test_weights_are_off_by_at_most_half_a_step_and_get_the_whole_gradient(
     values: list[float], bits: int
 ) -> None:
     weight_OK = torch.tensor(values).reshape(2, 3).requires_grad_()
-    rounded = WeightQuantizer(bits)(weight_OK)
-    step_O1 = weight_scale(weight_OK, bits)[:, None]
+    quantizer = WeightQuantizer(WeightSite.model_validate({"bits": bits}))
+    rounded = quantizer(weight_OK)
+    step_O1 = quantizer.grid(weight_OK)[0][:, None]
     assert ((rounded - weight_OK).abs() <= 0.5001 * step_O1).all()
-    integers, scale = weight_integers(weight_OK, bits)
+    integers, scale, _ = quantizer.integers(weight_OK)
     assert integers.abs().max() <= 2 ** (bits - 1) - 1
     assert torch.equal(rounded, integers * scale[:, None])
     rounded.sum().backward()

@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import batch_norm, linear
 
-from mcomp_stages.methods.quantization.fake_quantize import weight_integers
+from mcomp_stages.methods.quantization.fake_quantize import WeightQuantizer
 from mcomp_stages.methods.quantization.fold import IntegerLayer, integer_layer, norm_affine
 
 INPUT_SCALE = torch.tensor(0.02)
+
+
+def weight_integers(weight_OK: Tensor) -> tuple[Tensor, Tensor]:
+    """The int8 weight and the scale of each channel."""
+    integers, scale, _ = WeightQuantizer().integers(weight_OK)
+    return integers, scale
 
 
 def numbers(layer: IntegerLayer) -> tuple[Tensor, Tensor]:
@@ -26,9 +32,9 @@ def folded(
 ) -> tuple[IntegerLayer, Tensor, Tensor]:
     """Fold, and run some inputs on the grid through the layer and through rounded weights with batch norm."""
     mean, variance = torch.linspace(-1, 1, len(gamma)), torch.linspace(0.5, 2, len(gamma))
-    integers, scale = weight_integers(weight_OK, 8)
+    integers, scale = weight_integers(weight_OK)
     layer = integer_layer(
-        integers, scale, bias_O, norm_affine(gamma, beta, mean, variance, 1e-5), INPUT_SCALE
+        integers, scale, bias_O, norm_affine(gamma, beta, mean, variance, 1e-5), INPUT_SCALE, 0
     )
     draw = torch.Generator().manual_seed(1)
     x_NK = torch.randint(0, 256, (8, weight_OK.shape[1]), generator=draw).double() * INPUT_SCALE
@@ -76,7 +82,7 @@ def test_a_channel_without_weights_keeps_its_bias() -> None:
 
 
 def test_a_channel_of_nothing_is_zero() -> None:
-    layer = integer_layer(torch.zeros(1, 3, dtype=torch.int8), torch.ones(1), None, None, INPUT_SCALE)
+    layer = integer_layer(torch.zeros(1, 3, dtype=torch.int8), torch.ones(1), None, None, INPUT_SCALE, 0)
     assert layer.bias.item() == 0
     assert torch.isfinite(layer.weight_scale).all()
     assert (layer.weight_scale > 0).all()
@@ -87,5 +93,5 @@ def test_a_huge_bias_widens_the_scale_instead_of_overflowing() -> None:
     layer, got, expected = folded(weight_OK, torch.tensor([5e4]), torch.ones(1), torch.zeros(1))
     assert layer.bias.abs().item() <= 2**30 + 2**8  # the scale is rounded to float32
     assert torch.allclose(got, expected, rtol=1e-6)
-    narrow, _ = weight_integers(weight_OK, 8)
+    narrow, _ = weight_integers(weight_OK)
     assert layer.weight.abs().max() < narrow.abs().max()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mcomp_stages.methods.quantization.fake_quantize import activation_grid
+from mcomp_stages.methods.quantization.config import Activations
+from mcomp_stages.methods.quantization.grid import activation_grid
 from mcomp_stages.methods.quantization.observers.config import MSE, MinMax
 from mcomp_stages.methods.quantization.observers.histogram import Bins
 from mcomp_stages.methods.quantization.observers.mse import squared_error
@@ -43,7 +44,7 @@ def test_the_error_is_that_of_every_value_on_its_own(counts: list[int], data: st
 
 
 def error_of(values: Tensor, low: float, high: float) -> float:
-    scale, zero_point = activation_grid(torch.tensor(low), torch.tensor(high))
+    scale, zero_point = activation_grid(torch.tensor(low), torch.tensor(high), Activations())
     integers = (torch.round(values / scale) + zero_point).clamp(0, 255)
     return ((integers - zero_point.float()) * scale - values).square().mean().item()
 

@@ -1,0 +1,136 @@
+"""From what a recipe asks for to the quantizers of a model: which layers, and the grid of every site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from mcomp.errors import StageError
+from mcomp.model.select import select_modules
+from mcomp.recipe.nearest import did_you_mean
+from mcomp_stages.methods.quantization.config import Activations, Override, Scheme, Weights
+from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.placement import Layer, Placement, placement
+from mcomp_stages.methods.quantization.sites import WeightSite
+from mcomp_stages.methods.quantization.training_graph import canonical_graph
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """What is asked for one layer; `activations` is the grid of its input."""
+
+    weights: Weights
+    activations: Activations
+    keep_float: bool = False
+
+    def changed(self, override: Override) -> LayerSettings:
+        """Return the settings with what an override says in place of theirs; new grids end `keep_float`."""
+        weights, activations = override.weights, override.activations
+        return replace(
+            self,
+            weights=weights.applied(self.weights) if weights else self.weights,
+            activations=activations.applied(self.activations) if activations else self.activations,
+            keep_float=override.keep_float,
+        )
+
+
+def quantizers_for(
+    module: nn.Module, example: Mapping[str, Tensor], scheme: Scheme | None = None
+) -> Quantizers:
+    """Return the edit that quantizes a module as `scheme` says (default: 8 bits everywhere).
+
+    Raises StageError if a choice of layers is empty, if no layer is left, or if a weight cannot have the grid
+    that is asked for it.
+    """
+    scheme = scheme or Scheme()
+    graph = canonical_graph(module, example).graph
+    settings = layer_settings(module, placement(graph).layers, scheme)
+    kept = tuple(path for path, asked in settings.items() if asked.keep_float)
+    sites = placement(graph, kept)
+    if not sites.layers:
+        raise StageError("there is no convolution or linear to quantize")
+    return Quantizers(
+        activations={
+            site: activation_of(site, sites, settings, scheme.activations) for site in sites.activations
+        },
+        weights={name: weight_site(name, sites, settings, module) for name in sites.weights},
+    )
+
+
+def layer_settings(module: nn.Module, layers: Sequence[Layer], scheme: Scheme) -> dict[str, LayerSettings]:
+    """Return the settings of every layer that can be quantized, by module path."""
+    kept = tuple(Override(modules=pattern, keep_float=True) for pattern in scheme.keep_float)
+    settings = {layer.path: LayerSettings(scheme.weights, scheme.activations) for layer in layers}
+    for override in (*kept, *scheme.overrides):
+        for path in chosen(module, tuple(settings), override):
+            settings[path] = settings[path].changed(override)
+    return settings
+
+
+def chosen(module: nn.Module, layers: tuple[str, ...], override: Override) -> tuple[str, ...]:
+    """Return the layers that an override chooses. Raises StageError if there is none."""
+    if override.layer is not None:
+        return layers[:1] if override.layer == "first" else layers[-1:]
+    if override.modules is not None:
+        return inside(module, layers, override.modules)
+    types = {path: type(module.get_submodule(path)).__name__ for path in layers}
+    found = tuple(path for path in layers if types[path] == override.type)
+    if not found:
+        there = ", ".join(sorted(set(types.values())))
+        what = f"no layer that can be quantized is a {override.type}; there are: {there}"
+        near = did_you_mean(str(override.type), types.values())
+        raise StageError("; ".join(filter(None, (what, near))), about=override.type)
+    return found
+
+
+def inside(module: nn.Module, layers: Sequence[str], pattern: str) -> tuple[str, ...]:
+    """Return the layers that a pattern matches, or that lie in a module that it matches."""
+    selected = select_modules(module, [pattern])
+    found = tuple(
+        layer for layer in layers if any(layer == path or layer.startswith(f"{path}.") for path in selected)
+    )
+    if not found:
+        raise StageError(f"'{pattern}' matches {selected[0]}, which has nothing to quantize", about=pattern)
+    return found
+
+
+def activation_of(
+    site: str, sites: Placement, settings: Mapping[str, LayerSettings], default: Activations
+) -> Activations:
+    """Return the grid of an activation: the finest that a layer which reads it asks for."""
+    readers = [settings[layer.path].activations for layer in sites.layers if layer.input == site]
+    return max(readers, key=lambda grid: grid.bits, default=default)
+
+
+def weight_site(
+    name: str, sites: Placement, settings: Mapping[str, LayerSettings], module: nn.Module
+) -> WeightSite:
+    """Return the grid of a weight. Raises StageError if its layers ask for different ones."""
+    layers = [layer for layer in sites.layers if layer.weight == name]
+    grids = {settings[layer.path].weights for layer in layers}
+    if len(grids) > 1:
+        paths = " and ".join(dict.fromkeys(layer.path for layer in layers))
+        raise StageError(f"{paths} share one weight; give them the same settings", module=layers[0].path)
+    (grid,) = grids
+    inputs = tuple(dict.fromkeys(layer.input for layer in layers))
+    site = WeightSite(**grid.model_dump(), inputs=inputs)
+    require_groups_fit(name, site, module.get_parameter(name))
+    return site
+
+
+def require_groups_fit(name: str, site: WeightSite, weight: Tensor) -> None:
+    """Raise StageError if a weight cannot be divided into its groups."""
+    if site.per != "group":
+        return
+    layer, size = name.rpartition(".")[0], site.group_size
+    if weight.ndim != 2:
+        raise StageError(
+            "per: group is for linears; set per: channel for this layer in overrides:", module=layer
+        )
+    assert size is not None
+    if weight.shape[site.scale_axis] % size:
+        raise StageError(
+            f"its {weight.shape[site.scale_axis]} inputs are no multiple of group_size: {size}", module=layer
+        )
