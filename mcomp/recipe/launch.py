@@ -11,30 +11,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from mcomp.errors import Problem, RecipeError
-from mcomp.recipe.nearest import did_you_mean, one_of
 from mcomp.recipe.overrides import first_line, quoted
 from mcomp.recipe.places import COMMAND_LINE
-
-LAUNCHER = "hydra/launcher"
-# What to install for launchers that do not come with Hydra: the package's module, and what pip is asked for.
-PACKAGES = {
-    "joblib": ("hydra_plugins.hydra_joblib_launcher", "mcomp[joblib]"),
-    "ray": ("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher"),
-    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher"),
-    "submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher"),
-}
 
 # Nothing is configured by files, nothing is written but the folders of the jobs, and our own output is the
 # log.
@@ -95,42 +82,6 @@ def errors_as_they_are() -> Iterator[None]:
         os.environ.pop(name)
         if saved is not None:
             os.environ[name] = saved
-
-
-def launcher_of(options: Sequence[str]) -> str:
-    """Return the launcher that the options choose; the last one counts."""
-    chosen = [text.partition("=")[2] for text in options if text.partition("=")[0] == LAUNCHER]
-    return chosen[-1] if chosen else "basic"
-
-
-def runs_alone(options: Sequence[str]) -> bool:
-    """Return whether one job runs after the other."""
-    return launcher_of(options) == "basic"
-
-
-def require_launcher(options: Sequence[str]) -> None:
-    """Raise RecipeError if the launcher that the options choose is not installed."""
-    name = launcher_of(options)
-    text = f"{LAUNCHER}={name}"
-    if name in PACKAGES:
-        module, package = PACKAGES[name]
-        if not is_installed(module):
-            next_step = f"pip install '{package}'"
-            raise RecipeError(Problem(COMMAND_LINE, text, "this launcher is not installed", next_step))
-        return
-    Plugins.instance()  # launchers add their name to the store when they are found
-    known = sorted(file.removesuffix(".yaml") for file in ConfigStore.instance().list(LAUNCHER))
-    if name not in known:
-        near = did_you_mean(name, [*known, *PACKAGES]) or f"it must be {one_of(known)}"
-        raise RecipeError(Problem(COMMAND_LINE, text, f"there is no launcher '{name}'", near))
-
-
-def is_installed(module: str) -> bool:
-    """Return whether a module of Hydra's plugins can be found."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # there are no plugins at all
-        return False
 
 
 def output_folder() -> Path:

@@ -24,7 +24,8 @@ NO_WORDS = ("true", "false", "null", "nan", "inf")
 MAX_TEXT = 8 * 1024
 MAX_SHOWN = 200
 NESTING = {**dict.fromkeys("[{(", 1), **dict.fromkeys("]})", -1)}
-LAUNCH_OPTION = re.compile(r"hydra(/(launcher|sweeper)|\.(launcher|sweeper)(\.[A-Za-z]\w*)+)")
+LAUNCHER, SETTING = "hydra/launcher", "hydra.launcher."
+LAUNCH_OPTION = re.compile(r"hydra(/launcher|\.launcher(\.[A-Za-z]\w*)+)")
 
 
 def parse(texts: Sequence[str]) -> list[Override]:
@@ -80,9 +81,11 @@ def refusal(override: Override, text: str) -> tuple[str, str] | None:
     """Return why an override may not be used and what to do, or None if it may."""
     segments = re.split(r"[./]", override.key_or_group)
     if segments[0] == "hydra" and LAUNCH_OPTION.fullmatch(override.key_or_group):
-        return "the launcher and the sweeper are chosen for a sweep", "add -m"
+        return "the launcher is chosen for a sweep", f"add -m, and write {LAUNCHER}=joblib"
+    if segments[:2] == ["hydra", "sweeper"]:
+        return "mcomp lists the jobs of a sweep itself", "write the values of each key: seed=0,1,2"
     if segments[0] == "hydra":
-        return "this part of Hydra cannot be configured", "hydra/launcher and hydra/sweeper can, with -m"
+        return "this part of Hydra cannot be configured", f"{LAUNCHER} can, with -m"
     if override.package is not None:
         return "a package (@) cannot be given", "write the path of the key itself"
     if any(RESERVED.fullmatch(name) for name in (*segments, *keys(plain(override)))):
@@ -92,8 +95,16 @@ def refusal(override: Override, text: str) -> tuple[str, str] | None:
     return None
 
 
+def read_override(text: str) -> Override | None:
+    """Return an override as Hydra's grammar reads it, or None if it does not."""
+    try:
+        return None if too_much(text) else OverridesParser.create().parse_override(text)
+    except (HydraException, ValueError, RecursionError):
+        return None
+
+
 def split_launch_options(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the overrides of a sweep that choose its launcher and sweeper, and those of the recipe."""
+    """Return the overrides of a sweep that choose its launcher and its settings, and those of the recipe."""
     options = tuple(text for text in texts if LAUNCH_OPTION.fullmatch(text.partition("=")[0]))
     return options, tuple(text for text in texts if text not in options)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mcomp.errors import Problem, RecipeError
 from mcomp.plan import Plan, Step, make_plan
-from mcomp.recipe.launch import require_launcher
+from mcomp.recipe.launchers import require_launcher
 from mcomp.recipe.variants import Recipes
 from mcomp.scheduler import set_aside
 from mcomp.store.store import Store
@@ -34,7 +34,7 @@ class Sweep:
         """
         recipes = Recipes()
         listing = list_jobs(recipe, overrides, recipes)
-        require_launcher(listing.options)
+        require_launcher(listing.options, listing.launcher)
         plans: list[Plan] = []
         problems: list[Problem] = []
         for job in listing.jobs:

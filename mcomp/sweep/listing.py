@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mcomp.errors import Problem, RecipeError
 from mcomp.recipe.build import LoadedRecipe
+from mcomp.recipe.launchers import chooses_launcher
 from mcomp.recipe.overrides import listed, product, split_launch_options, written
 from mcomp.recipe.places import COMMAND_LINE, dotted, in_order
 from mcomp.recipe.variants import Recipes
@@ -23,11 +24,15 @@ class Swept:
 
 @dataclass(frozen=True)
 class Listing:
-    """The overrides of each job, Hydra's options for the launcher, and where the values were written."""
+    """The overrides of each job, Hydra's options for the launcher, and where the values were written.
+
+    `launcher`: where the recipe chooses it, if it does.
+    """
 
     jobs: Sequence[tuple[str, ...]]
     options: tuple[str, ...]
     swept: Sequence[Swept]
+    launcher: Problem | None = None
 
 
 def list_jobs(path: Path, overrides: Sequence[str], recipes: Recipes) -> Listing:
@@ -49,8 +54,9 @@ def list_jobs(path: Path, overrides: Sequence[str], recipes: Recipes) -> Listing
     choices = {key: list(swept.values) for key, swept in own.items()}
     return Listing(
         product({**choices, **given}),
-        (*launch_options(loaded), *options),
+        (*launch_options(loaded, options), *options),
         [*own.values(), *commanded(given)],
+        None if chooses_launcher(options) else loaded.composed.places.problem(("sweep", "launcher"), ""),
     )
 
 
@@ -80,11 +86,11 @@ def commanded(given: Mapping[str, Sequence[str]]) -> list[Swept]:
     ]
 
 
-def launch_options(loaded: LoadedRecipe) -> tuple[str, ...]:
-    """Return the launcher that the recipe asks for, as Hydra's options."""
+def launch_options(loaded: LoadedRecipe, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the launcher that the recipe asks for, as Hydra's options, unless another was `given`."""
     sweep = loaded.recipe.sweep
     assert sweep is not None
-    if sweep.launcher == "basic":
+    if sweep.launcher == "basic" or chooses_launcher(given):
         return ()
     jobs = () if sweep.jobs is None else (f"hydra.launcher.n_jobs={sweep.jobs}",)
     return (f"hydra/launcher={sweep.launcher}", *jobs)

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import Literal
 
 from mcomp.data.digests import DIGESTS
-from mcomp.recipe.launch import WorkerKilled, launch, runs_alone
+from mcomp.recipe.launch import WorkerKilled, launch
+from mcomp.recipe.launchers import runs_alone
 from mcomp.report.results import results_csv, results_json
 from mcomp.stage import Reporter
 from mcomp.store.store import Store

@@ -88,7 +88,7 @@ ON_THE_COMMAND_LINE = [
     ("name=???", "command line: name=???: has no value yet; set it"),
     ("hydra.run.dir=/tmp/x", "command line: hydra.run.dir=/tmp/x: this part of Hydra cannot be configured"),
     ("+hydra.callbacks.x._target_=os.system", "command line: +hydra.callbacks.x._target_=os.system: this part of Hydra"),
-    ("hydra/launcher=joblib", "command line: hydra/launcher=joblib: the launcher and the sweeper are chosen for a sweep; add -m"),
+    ("hydra/launcher=joblib", "command line: hydra/launcher=joblib: the launcher is chosen for a sweep; add -m, and write hydra/launcher=joblib"),
     ("+r@hydra.callbacks=r", "command line: +r@hydra.callbacks=r: a package (@) cannot be given"),
     ("model._target_=os.system", "command line: model._target_=os.system: keys that start and end with _ are refused"),
     ("model={a: [{_target_: x}]}", "command line: model={a: [{_target_: x}]}: keys that start and end with _ are refused"),
