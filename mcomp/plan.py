@@ -19,7 +19,7 @@ from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, fingerprint, makers, sources
 from mcomp.model.shards import weights_digest
 from mcomp.model.spec import ModelConfig
-from mcomp.recipe.build import LoadedRecipe, load_recipe, refs, with_nested
+from mcomp.recipe.build import LoadedRecipe, load_recipe, placed_at, refs, with_nested
 from mcomp.recipe.nested import overridden_at
 from mcomp.recipe.partial import require_stage
 from mcomp.recipe.places import KeyPath
@@ -254,7 +254,8 @@ class Planner:
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
         form = next_form(loaded, name, tail.form)
         models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
-        content = self.digest(cast(DataConfig, recipe.data))
+        with placed_at(loaded.composed, "data"):
+            content = self.digest(cast(DataConfig, recipe.data))
         key_json = step_key(recipe, config, tail.key_json, models, content)
         if target is not None:
             key_json["target"] = target.key

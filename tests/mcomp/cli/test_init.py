@@ -50,7 +50,7 @@ def written() -> list[str]:
 
 def test_every_model_and_data_set_is_offered_here() -> None:
     assert set(MODELS) == plugins.installed("models").keys()
-    assert {*DATA, "sentences"} == plugins.installed("data").keys()
+    assert {*DATA, "sentences", "elpv"} == plugins.installed("data").keys()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=",".join)
