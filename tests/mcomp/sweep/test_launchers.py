@@ -95,9 +95,7 @@ def test_a_launcher_that_is_not_installed_is_named_with_the_command_that_install
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launchers, "is_installed", lambda module: False)
-    with pytest.raises(
-        RecipeError, match=r"joblib is not installed; pip install 'mcomp\[joblib\]'"
-    ):
+    with pytest.raises(RecipeError, match=r"joblib is not installed; pip install 'mcomp\[joblib\]'"):
         run(BY, *JOBLIB)
     assert store.runs() == []
 
