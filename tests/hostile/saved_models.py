@@ -189,10 +189,10 @@ ATTACKS: dict[str, Attack] = {
     ),
     "a mask without its tensor": edited({"kind": "masks", "names": ["conv1.weight"]}, told="missing (1)"),
     "quantizers of nothing": edited(
-        {"kind": "quantizers", "activations": [], "weights": ["nothing"]}, told="does not fit"
+        {"kind": "quantizers", "activations": {}, "weights": {"nothing": {}}}, told="does not fit"
     ),
     "quantizers without their tensors": edited(
-        {"kind": "quantizers", "activations": [ESCAPES], "weights": []},
+        {"kind": "quantizers", "activations": {ESCAPES: {}}, "weights": {}},
         told="missing (",
         source="cwe-150",
     ),
