@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mcomp.model.graph import capture
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut
+from mcomp_stages.methods.pruning.evidence import Evidence
 from mcomp_stages.methods.pruning.groups import graph_groups
-from mcomp_stages.methods.pruning.importance import channel_importance
+from mcomp_stages.methods.pruning.scores import channel_importance
 from mcomp_stages.models.resnet import ResNetConfig
 from tests.architectures import NETS, example
 
@@ -44,7 +45,7 @@ def measure(name: str, module: torch.nn.Module, size: int, rounds: int) -> str:
         exports.append(seconds)
         seconds, groups = timed(graph_groups, graph, module)
         labels.append(seconds)
-        scores = channel_importance(groups, dict(module.named_parameters()), "l2", torch.Generator())
+        scores = channel_importance(groups, Evidence(module), "l2")
         choices.append(timed(choose_cut, groups, scores, Target(macs=0.5), nearest=True)[0])
     counts = f"{groups.num_groups:7d} {len(groups.sets):5d}"
     return f"{name:18s} {counts} {median(exports):9.3f} {median(labels):9.3f} {median(choices):9.3f}"

@@ -13,110 +13,46 @@ is compared with the original with the same channels set to zero (a norm over ch
 stay); the stage fails if they differ.
 
 `target` is at most what stays (`macs`, `params`: shares to keep; `ratio`: share of channels to remove).
-One-shot pruning costs much accuracy that comes back with training: give `recover`, best with `teachers`.
+`layers` sets other limits for some layers, or fixes what they lose:
 
-Sources: Li et al. 2017, arXiv:1608.08710 (importance); Fang et al. 2023, arXiv:2301.12900 (groups).
+    prune:
+      type: prune.channels
+      layers: [{match: "layer1.*", ratio: 0.25}, {match: "layer3.*", ratio: 0.5}]
+
+`importance`: `l1`, `l2` (norm of all weights of a group), `fpgm` (distance to the other filters of the
+layer), `bn_scale` (scale of its norms), `taylor` and `obd` (what the loss would change by, to first and
+second order, on labelled calibration samples), `apoz` (how often it is active), `random` (a control).
+`normalization` makes scores of different layers comparable: by the mean of the layer, as a share of all that
+are not smaller (`lamp`), or by ranks among layers of one structure (`isomorphic`). `units` restricts what is
+cut: `filters` of one convolution, `neurons` of one linear, `heads` of attention, `width` (channels that
+several layers share). One-shot pruning costs much accuracy that comes back with training: give `recover`,
+best with `teachers`.
+
+Sources: Li et al. 2017, arXiv:1608.08710 (norms); He et al. 2019, arXiv:1811.00250 (fpgm); Liu et al. 2017,
+arXiv:1708.06519 (bn_scale); Molchanov et al. 2019, arXiv:1906.10771 (taylor); LeCun et al. 1990, Optimal
+Brain Damage (obd); Hu et al. 2016, arXiv:1607.03250 (apoz); Lee et al. 2021, arXiv:2010.07611 (lamp); Fang et
+al. 2023, arXiv:2301.12900 (groups), and 2024, arXiv:2407.04616 (isomorphic).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mcomp.config import module_patterns
-from mcomp.errors import StageError
-from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
-from mcomp_stages.methods.distillation.config import DistilledTraining
-from mcomp_stages.methods.pruning.config import Importance, Target
-
-if TYPE_CHECKING:
-    from mcomp.model.model import Model
-    from mcomp_stages.methods.pruning.cut import Cut
+from mcomp_stages.methods.pruning.config import Unit
+from mcomp_stages.methods.pruning.structured import StructuredPruning
 
 
-class PruneChannels(StageConfig):
+class PruneChannels(StructuredPruning):
     """Cut the least important channels down to a target, then train what is left."""
 
     version: ClassVar[str] = "2"
-    forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
 
     type: Literal["prune.channels"] = "prune.channels"
-    importance: Annotated[
-        Importance, Field(description="score of a group of channels: norm of its weights, or random")
-    ] = "l2"
-    target: Annotated[Target, Field(description="how much to cut: one of macs, params, ratio")]
-    nearest: Annotated[
-        bool, Field(description="accept the nearest cut below the target, also under 90 % of it")
-    ] = False
-    round_to: Annotated[int, Field(ge=1, description="keep a multiple of this many channels")] = 8
-    min_channels: Annotated[int, Field(ge=1, description="never keep fewer channels than this")] = 8
-    skip: Annotated[
-        tuple[str, ...], module_patterns(description="patterns of layers that keep all their output channels")
-    ] = ()
-    recover: Annotated[
-        DistilledTraining | None, Field(description="training after the cut, also with teachers")
+    units: Annotated[
+        tuple[Unit, ...] | None, Field(min_length=1, description="what may be cut; default: everything")
     ] = None
 
-    def run(self, model: Model, context: Context) -> StageResult:
-        """Cut a copy of `model`, prove it, and train it. Raises StageError."""
-        from mcomp_stages.methods.pruning.edit import edited, read_edits
-
-        chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
-        return self.recovered(edited(model, read_edits(chosen["edits"])), chosen["facts"], context)
-
-    def cut(self, model: Model, context: Context) -> Checkpoint:
-        """Return a cut that is proven, as an edit, and what the report says of it. Raises StageError."""
-        from mcomp_stages.methods.pruning.cut import choose_cut
-        from mcomp_stages.methods.pruning.edit import channel_edits, edited, stored
-        from mcomp_stages.methods.pruning.groups import channel_groups
-        from mcomp_stages.methods.pruning.importance import channel_importance
-        from mcomp_stages.methods.pruning.proof import require_equal_to_masked
-
-        groups = channel_groups(model.module, context.example, self.skip)
-        for operator in groups.unknown:
-            context.reporter.warn(f"{operator} is not known to pruning: the channels it sees stay")
-        parameters = dict(model.module.named_parameters())
-        scores = channel_importance(groups, parameters, self.importance, context.generator("importance"))
-        cut = choose_cut(
-            groups,
-            scores,
-            self.target,
-            round_to=self.round_to,
-            min_channels=self.min_channels,
-            nearest=self.nearest,
-        )
-        if not cut.removed.any():
-            raise StageError("nothing was cut: the target is met by the model as it is")
-        edits = channel_edits(model.module, cut)
-        require_equal_to_masked(edited(model, edits), model, cut, context.example)
-        return Checkpoint(numbers={"edits": stored(edits), "facts": cut_facts(cut)})
-
-    def recovered(self, pruned: Model, facts: dict[str, Any], context: Context) -> StageResult:
-        """Train the cut model, if asked to."""
-        if self.recover is None:
-            return StageResult(pruned, facts=facts)
-        from mcomp_stages.methods.distillation.training import fit_with_teachers
-
-        fit = fit_with_teachers(pruned, self.recover, context, "recover")
-        return StageResult(fit.model, facts={**facts, **fit.facts()})
-
-
-def cut_facts(cut: Cut) -> dict[str, Any]:
-    """Return what the report says: groups, shares, and output channels [before, after] by layer."""
-    channels = {
-        axis.name.rpartition(".")[0]: [len(axis.groups), len(cut.kept_indices[axis.name, axis.axis])]
-        for axis in cut.groups.axes
-        if axis.output
-        and len(cut.groups.shapes.get(axis.name, ())) > 1
-        and (axis.name, axis.axis) in cut.kept_indices
-    }
-    return {
-        "groups": cut.groups.num_groups,
-        "groups_cut": int(cut.removed.sum()),
-        "sets": len(cut.groups.sets),
-        "macs_share": round(cut.shares["macs"], 4),
-        "params_share": round(cut.shares["params"], 4),
-        "channels": channels,
-    }
+    def cut_units(self) -> tuple[Unit, ...] | None:
+        return self.units

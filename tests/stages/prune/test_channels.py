@@ -6,52 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 import mcomp_stages.prune.channels as stage_module
-from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import StageError
-from mcomp.model.example import Example
-from mcomp.model.model import Model
-from mcomp.recipe.schema import Compute
 from mcomp.stage import Context, Form
 from mcomp_stages.prune.channels import PruneChannels
-from mcomp_stages.tasks.classification import ClassificationConfig
-from tests.architectures import NetConfig, example
+from tests.architectures import example
+from tests.stages.prune.setting import context_in, model_of
 from tests.stages.samples import sample_of
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context(
-        step="prune",
-        seed=0,
-        data=Splits({name: pictures(32) for name in ("train", "calibration", "validation", "test")}),
-        batch_size=8,
-        task=ClassificationConfig(num_classes=10),
-        compute=Compute(threads=1),
-        folder=tmp_path,
-        example=Example(example()),
-        reporter=MagicMock(),
-        models={},
-    )
-
-
-def model_of(name: str) -> Model:
-    torch.manual_seed(0)
-    config = NetConfig(name=name)
-    return Model(config.build(), config)
-
-
-def pictures(num_samples: int) -> TensorSplit:
-    """Dark pictures and bright ones."""
-    target = torch.arange(num_samples) % 2
-    image = torch.randn(num_samples, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return TensorSplit(torch.arange(num_samples), {"image": image + 2.0 * target.view(-1, 1, 1, 1)}, target)
+    return context_in(tmp_path)
 
 
 def prune(**fields: Any) -> PruneChannels:
@@ -117,6 +88,37 @@ def test_a_second_cut_composes_with_the_first(context: Context) -> None:
         assert torch.equal(fresh(**example()), twice.module.eval()(**example()))
 
 
+def test_layers_may_lose_a_fixed_share(context: Context) -> None:
+    layers = [{"match": "features.*", "ratio": 0.5}, {"match": "features.4", "ratio": 0.25, "round_to": 2}]
+    result = prune(layers=layers, min_channels=4).run(model_of("vgg"), context)
+    assert result.facts["channels"]["features.0"] == [16, 8]
+    assert result.facts["channels"]["features.4"] == [24, 18]
+    assert result.facts["channels"]["features.8"] == [32, 16]
+    assert "classifier.0" not in result.facts["channels"]
+
+
+def test_units_restrict_what_is_cut(context: Context) -> None:
+    stage = prune(target={"ratio": 0.1}, units=["neurons"], nearest=True)
+    result = stage.run(model_of("vgg"), context)
+    assert list(result.facts["channels"]) == ["classifier.0"]
+
+
+@pytest.mark.parametrize("importance", ["taylor", "obd", "apoz", "fpgm", "bn_scale"])
+def test_every_importance_runs_on_calibration_samples(context: Context, importance: str) -> None:
+    result = prune(importance=importance, samples=16, target={"ratio": 0.3}).run(model_of("vgg"), context)
+    assert result.facts["groups_cut"] > 0
+    context.reporter.warn.assert_not_called()
+
+
+def test_layers_without_a_score_stay_and_are_named(context: Context) -> None:
+    stage = prune(importance="bn_scale", target={"ratio": 0.2}, nearest=True, min_channels=4, round_to=4)
+    with pytest.raises(StageError, match="no channel can be cut: .* or has no score"):
+        stage.run(model_of("unet"), context)
+    assert "bn_scale has no score for down1, down2, bottom and 3 more" in str(
+        context.reporter.warn.call_args_list
+    )
+
+
 def test_recovery_trains_the_cut_model(context: Context) -> None:
     target = {"macs": 0.5}
     cut = prune(target=target).run(model_of("vgg"), context)
@@ -150,9 +152,13 @@ def test_only_a_trained_float_model_is_accepted() -> None:
     [
         ({"target": {}}, "give exactly one of macs, params, ratio"),
         ({"target": {"macs": 1.5}}, "less than 1"),
-        ({"target": {"macs": 0.5}, "importance": "l3"}, "'l1', 'l2' or 'random'"),
+        ({"target": {"macs": 0.5}, "importance": "l3"}, "'l1', 'l2', 'fpgm'"),
         ({"target": {"macs": 0.5}, "round_to": 0}, "greater than or equal to 1"),
-        ({}, "target"),
+        ({}, "say how much to cut"),
+        ({"layers": [{"match": "features.0", "ratio": 1.0}]}, "less than 1"),
+        ({"target": {"ratio": 0.0}}, "greater than 0"),
+        ({"target": {"ratio": 0.5}, "units": []}, "at least 1"),
+        ({"target": {"ratio": 0.5}, "scope": "uniform", "normalization": "lamp"}, "leave normalization out"),
     ],
 )
 def test_mistakes_in_the_fields_are_refused(fields: dict[str, Any], message: str) -> None:

@@ -59,6 +59,7 @@ def meet_fixed(trace: Trace, labels: Labels, data: Labels) -> bool:
 def count_heads(trace: Trace, heads: Labels, shape: Sequence[int], macs: int) -> None:
     """Record a product (..., H, L, N) that costs `macs` for each of its leading indices."""
     labels = heads.expand(*shape[:-2], 1, 1).reshape(-1)
+    trace.heads.append(labels)
     trace.products.append(Product(labels, macs / trace.batch))
 
 

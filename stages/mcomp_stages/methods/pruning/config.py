@@ -1,4 +1,4 @@
-"""The fields of channel pruning that belong to the method. Free of torch."""
+"""The fields of structured pruning that belong to the method. Free of torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mcomp.config import Config
+from mcomp.config import Config, module_patterns
 
-Importance = Literal["l1", "l2", "random"]
+Importance = Literal["l1", "l2", "fpgm", "bn_scale", "taylor", "obd", "apoz", "random"]
+Normalization = Literal["mean", "lamp", "isomorphic", "none"]
+Scope = Literal["global", "uniform"]
 Quantity = Literal["macs", "params", "channels"]
+Unit = Literal["filters", "neurons", "heads", "width"]
 
 
 class Target(Config):
@@ -46,3 +49,17 @@ class Target(Config):
             return share
         assert self.ratio is not None
         return 1 - self.ratio
+
+
+class LayerLimits(Config):
+    """What holds for the output channels of some layers in place of the stage's own settings."""
+
+    match: Annotated[str, module_patterns(description="pattern of the paths of these layers")]
+    ratio: Annotated[
+        float | None, Field(ge=0, lt=1, description="share of channels to remove, not chosen but given")
+    ] = None
+    max_ratio: Annotated[
+        float | None, Field(ge=0, lt=1, description="never remove more than this share of the channels")
+    ] = None
+    round_to: Annotated[int | None, Field(ge=1, description="keep a multiple of this many channels")] = None
+    min_channels: Annotated[int | None, Field(ge=1, description="never keep fewer channels")] = None

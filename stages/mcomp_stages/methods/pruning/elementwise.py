@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch
+
 from mcomp_stages.methods.pruning.label_tensors import Labels, broadcast, constant_axes, unlabelled
 from mcomp_stages.methods.pruning.labels import Call
 from mcomp_stages.methods.pruning.recorded import Order, Stored
 from mcomp_stages.methods.pruning.trace import Trace
+
+aten = torch.ops.aten
+
+# Functions behind which a channel is active or not.
+ACTIVATIONS = {
+    *(
+        aten.relu.default,
+        aten.relu_.default,
+        aten.relu6.default,
+        aten.hardtanh.default,
+        aten.hardtanh_.default,
+    ),
+    *(
+        aten.gelu.default,
+        aten.silu.default,
+        aten.silu_.default,
+        aten.hardswish.default,
+        aten.hardswish_.default,
+    ),
+    *(aten.leaky_relu.default, aten.leaky_relu_.default, aten.elu.default, aten.elu_.default),
+}
 
 
 def elementwise(trace: Trace, call: Call) -> Labels:
@@ -28,7 +51,10 @@ def elementwise(trace: Trace, call: Call) -> Labels:
         else:
             trace.unite(result, part)
             result = labels_of_larger(result, part)
-    return result.expand(call.shape)
+    result = result.expand(call.shape)
+    if call.node.target in ACTIVATIONS:
+        trace.activations[call.node.name] = result
+    return result
 
 
 def first_labels(labels: Sequence[Labels], known: Sequence[bool], learned: Sequence[bool]) -> Labels:

@@ -33,6 +33,7 @@ def tie_groups(
         trace.own(weight, 1, inside, output=transposed)
 
     def whole_groups() -> None:
+        trace.carriers.add(weight.name)
         trace.tie(torch.cat([inputs_GP, outputs_GP], dim=1), [1])
 
     trace.choose(lambda: same_positions() if prefers_positions(trace, inputs_GP) else whole_groups())

@@ -6,9 +6,7 @@ Differs: a group is a class of labels of the executed graph (`labels.py`), not a
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -17,82 +15,19 @@ from torch.fx import GraphModule
 
 from mcomp.model.graph import capture
 from mcomp.model.select import select_modules
+from mcomp_stages.methods.pruning.group_records import (
+    STAYS,
+    GroupedAxis,
+    GroupedProduct,
+    GroupedSize,
+    Groups,
+)
+from mcomp_stages.methods.pruning.group_sets import Makers, group_sets
 from mcomp_stages.methods.pruning.label_tensors import FROZEN, Labels, constant_axes, narrowed
 from mcomp_stages.methods.pruning.labels import trace_labels
 from mcomp_stages.methods.pruning.operators import rule_of
-from mcomp_stages.methods.pruning.recorded import Layer
 from mcomp_stages.methods.pruning.trace import Trace
 from mcomp_stages.methods.pruning.union_find import Integers
-
-STAYS = -1
-
-
-@dataclass(frozen=True)
-class GroupedAxis:
-    """One axis of a parameter or buffer: `groups` (size of the axis,) holds each index's group, or STAYS.
-
-    `output` marks the axis that makes channels, as against one that reads them.
-    """
-
-    name: str
-    axis: int
-    groups: Integers
-    output: bool
-
-
-@dataclass(frozen=True)
-class GroupSet:
-    """Groups that cut the same axes equally often, so that any of them is as expensive as another.
-
-    `axes` pairs the position of an axis in `Groups.axes` with the number of its indices that one group
-    holds.
-    """
-
-    groups: Integers
-    axes: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class GroupedProduct:
-    """A product of activations: `macs` per sample for each index whose group (N,) stays, or STAYS."""
-
-    groups: Integers
-    macs: float
-
-
-@dataclass(frozen=True)
-class GroupedSize:
-    """An axis of an activation whose size the module at `path` may hold as a number.
-
-    `groups` (..., size, ...) has size 1 along the axes where nothing changes, but not along `axis`.
-    """
-
-    path: str
-    groups: Integers
-    axis: int
-
-
-@dataclass(frozen=True)
-class Groups:
-    """The groups 0..num_groups-1 of a model, and what its size and multiply-adds depend on.
-
-    `graph` is what they were found in. `shapes` has every parameter once, whatever the number of its names.
-    `statistics` has the axis and the groups along it that a norm or reduction goes over, by the name of its
-    node. `equal_counts` names the weights of grouped convolutions whose groups all shrink alike. `unknown`
-    names the operators without a rule, whose channels stay.
-    """
-
-    axes: tuple[GroupedAxis, ...]
-    sets: tuple[GroupSet, ...]
-    num_groups: int
-    layers: tuple[Layer, ...]
-    shapes: Mapping[str, tuple[int, ...]]
-    products: tuple[GroupedProduct, ...] = ()
-    graph: GraphModule | None = None
-    sizes: tuple[GroupedSize, ...] = ()
-    statistics: Mapping[str, tuple[int, Integers]] = field(default_factory=dict)
-    equal_counts: frozenset[str] = frozenset()
-    unknown: tuple[str, ...] = ()
 
 
 def channel_groups(module: nn.Module, example: Mapping[str, Tensor], skip: Sequence[str] = ()) -> Groups:
@@ -122,16 +57,19 @@ def graph_groups(graph: GraphModule, module: nn.Module, skipped: Sequence[str] =
     trace.settle()
     number = Numbering(trace)
     axes = number.axes()
+    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    weights = {layer.weight for layer in trace.layers} - trace.carriers
     return Groups(
         axes=axes,
-        sets=group_sets(axes),
+        sets=group_sets(axes, Makers(weights, number.members(trace.heads), shapes)),
         num_groups=number.num_groups,
         layers=tuple(trace.layers),
         graph=graph,
         products=tuple(GroupedProduct(number.of(each.labels), each.macs) for each in trace.products),
-        shapes={name: tuple(parameter.shape) for name, parameter in module.named_parameters()},
+        shapes=shapes,
         sizes=tuple(number.sizes()),
         statistics={name: (axis, number.of(labels)) for name, (axis, labels) in trace.statistics.items()},
+        activations=dict(number.activations()),
         equal_counts=frozenset(trace.equal_counts),
         unknown=tuple(trace.unknown),
     )
@@ -164,6 +102,11 @@ class Numbering:
         position = np.searchsorted(self._classes, roots).clip(max=self.num_groups - 1)
         return np.where(self._classes[position] == roots, position, STAYS)
 
+    def members(self, labels: Sequence[Labels]) -> frozenset[int]:
+        """Return the groups that have one of the labels."""
+        found = [np.unique(self.of(each)) for each in labels]
+        return frozenset(group for each in found for group in each.tolist() if group != STAYS)
+
     def axes(self) -> tuple[GroupedAxis, ...]:
         """Return the axes that have a group."""
         numbered = (
@@ -172,21 +115,15 @@ class Numbering:
         )
         return tuple(axis for axis in numbered if (axis.groups != STAYS).any())
 
+    def activations(self) -> Iterator[tuple[str, tuple[int, Integers]]]:
+        """Return the axis of the channels and their groups behind each activation function."""
+        for name, labels in self._trace.activations.items():
+            varying = self._trace.varying(labels)
+            if len(varying) == 1:
+                yield name, (varying[0], self.of(self._trace.along(labels, varying[0])))
+
     def sizes(self) -> Iterator[GroupedSize]:
         """Return the sizes that modules may remember, of axes that can and that cannot shrink."""
         for sized in self._trace.sizes:
             constant = [axis for axis in constant_axes(sized.labels) if axis != sized.axis]
             yield GroupedSize(sized.path, self.of(narrowed(sized.labels, constant)), sized.axis)
-
-
-def group_sets(axes: Sequence[GroupedAxis]) -> tuple[GroupSet, ...]:
-    """Put groups that hold equally many indices of the same axes into one set."""
-    signatures: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for position, axis in enumerate(axes):
-        groups, counts = np.unique(axis.groups[axis.groups != STAYS], return_counts=True)
-        for group, count in zip(groups.tolist(), counts.tolist(), strict=True):
-            signatures[group].append((position, count))
-    members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
-    for group in sorted(signatures):
-        members[tuple(signatures[group])].append(group)
-    return tuple(GroupSet(np.array(groups), signature) for signature, groups in members.items())

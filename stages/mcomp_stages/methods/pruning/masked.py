@@ -15,7 +15,8 @@ from torch.fx import Interpreter, Node
 
 from mcomp.model.graph import attribute, module_path
 from mcomp_stages.methods.pruning.cut import Cut
-from mcomp_stages.methods.pruning.groups import STAYS, tensor_names
+from mcomp_stages.methods.pruning.group_records import STAYS
+from mcomp_stages.methods.pruning.groups import tensor_names
 from mcomp_stages.methods.pruning.union_find import Integers
 
 aten = torch.ops.aten

@@ -16,7 +16,7 @@ from torch import nn
 from mcomp.model.edits import Attribute
 from mcomp_stages.methods.pruning.attributes import rule_of
 from mcomp_stages.methods.pruning.cut import Cut
-from mcomp_stages.methods.pruning.groups import STAYS, GroupedSize
+from mcomp_stages.methods.pruning.group_records import STAYS, GroupedSize
 
 
 def remembered_sizes(module: nn.Module, cut: Cut) -> Iterator[Attribute]:

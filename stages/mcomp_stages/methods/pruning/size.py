@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcomp_stages.methods.pruning.config import Quantity
-from mcomp_stages.methods.pruning.groups import STAYS, Groups
+from mcomp_stages.methods.pruning.group_records import STAYS, Groups
 from mcomp_stages.methods.pruning.union_find import Integers
 
 Floats = NDArray[np.float64]

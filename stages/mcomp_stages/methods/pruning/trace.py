@@ -27,7 +27,9 @@ class Trace:
 
     `batch` is the number of samples that the graph was captured with. `statistics` has, by the name of the
     node of a norm or reduction, the axis and the labels along it: it is taken over the channels that stay.
-    `equal_counts` names the weights of grouped convolutions that lose the same positions of every group.
+    `equal_counts` names the weights of grouped convolutions that lose the same positions of every group,
+    `carriers` those that lose whole groups and make no channels of their own. `activations` has what
+    activation functions give, by the name of the node, and `heads` the labels of heads of attention.
     """
 
     def __init__(self, batch: int = 1) -> None:
@@ -39,6 +41,9 @@ class Trace:
         self.products: list[Product] = []
         self.sizes: list[Sized] = []
         self.statistics: dict[str, tuple[int, Labels]] = {}
+        self.activations: dict[str, Labels] = {}
+        self.heads: list[Labels] = []
+        self.carriers: set[str] = set()
         self.equal_counts: set[str] = set()
         self.unknown: list[str] = []
         self._constraints: dict[Order, list[Callable[[], bool]]] = {order: [] for order in Order}

@@ -6,16 +6,22 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch import nn
 
 from mcomp.errors import StageError
-from mcomp_stages.methods.pruning.config import Target
-from mcomp_stages.methods.pruning.cut import choose_cut, levels
-from mcomp_stages.methods.pruning.groups import GroupedAxis, Groups, group_sets
+from mcomp_stages.methods.pruning.config import LayerLimits, Target
+from mcomp_stages.methods.pruning.cut import choose_cut
+from mcomp_stages.methods.pruning.group_records import GroupedAxis, Groups
+from mcomp_stages.methods.pruning.group_sets import Makers, group_sets
+from mcomp_stages.methods.pruning.groups import channel_groups
+from mcomp_stages.methods.pruning.limits import Limits, set_limits
+from mcomp_stages.methods.pruning.recorded import Layer
 from mcomp_stages.methods.pruning.size import Sizes
-from mcomp_stages.methods.pruning.trace import Layer
+from tests.architectures import NETS, example
 
 
 def chain(*widths: int) -> Groups:
@@ -30,7 +36,8 @@ def chain(*widths: int) -> Groups:
         if position < len(widths) - 2:
             axes.append(GroupedAxis(name, 0, made, output=True))
             first += after
-    return Groups(tuple(axes), group_sets(axes), first, tuple(layers), shapes)
+    sets = group_sets(axes, Makers(weights=shapes, heads=(), shapes=shapes))
+    return Groups(tuple(axes), sets, first, tuple(layers), shapes)
 
 
 def random_scores(groups: Groups, seed: int) -> np.ndarray:
@@ -52,7 +59,7 @@ def test_at_most_the_target_and_as_full_as_rounding_allows(
 ) -> None:
     groups = chain(8, 64, 96, 64, 128, 10)
     target = Target.model_validate({quantity: share})
-    cut = choose_cut(groups, random_scores(groups, seed), target, round_to=round_to, nearest=True)
+    cut = choose_cut(groups, random_scores(groups, seed), target, limits=Limits(round_to), nearest=True)
     reached = cut.shares[target.quantity]
     assert 0.95 * target.keep <= reached <= target.keep
     assert all(kept % round_to == 0 and kept >= 8 for kept in kept_widths(cut))
@@ -130,7 +137,76 @@ def test_kept_indices_name_only_axes_that_shrink() -> None:
     ],
 )
 def test_levels(size: int, unit: int, round_to: int, floor: int, expected: list[int]) -> None:
-    assert levels(size, unit, round_to, floor) == expected
+    assert Limits(round_to, floor).levels(size, unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(4, 1, max_ratio=0.5), [8, 12, 16]),
+        (Limits(4, 1, max_ratio=0.3), [12, 16]),
+        (Limits(1, 1, ratio=0.25), [12]),
+        (Limits(8, 1, ratio=0.3), [8]),
+        (Limits(8, 12, ratio=0.9), [16]),
+        (Limits(1, 1, max_ratio=0.2, ratio=0.9), [13]),
+        (Limits(1, 1, ratio=0.0), [16]),
+        (Limits(1, 1, whole=True), [16]),
+    ],
+)
+def test_limits_of_one_set_of_sixteen(limits: Limits, expected: list[int]) -> None:
+    assert limits.levels(16, 1) == expected
+
+
+def test_a_set_without_scores_stays() -> None:
+    groups = chain(8, 32, 48, 10)
+    scores = random_scores(groups, 0)
+    scores[groups.sets[1].groups] = np.nan
+    cut = choose_cut(groups, scores, Target(macs=0.5), nearest=True)
+    assert kept_widths(cut)[1] == 48
+    assert kept_widths(cut)[0] < 32
+
+
+def test_ratios_of_layers_hold_beside_a_target_and_alone() -> None:
+    groups = chain(8, 32, 48, 64, 10)
+    scores = random_scores(groups, 0)
+    limits = [Limits(ratio=0.25), Limits(), Limits(ratio=0.5)]
+    assert kept_widths(choose_cut(groups, scores, None, limits=limits)) == [24, 48, 32]
+    with_target = choose_cut(groups, scores, Target(macs=0.5), limits=limits, nearest=True)
+    assert kept_widths(with_target)[::2] == [24, 32]
+    assert with_target.shares["macs"] <= 0.5
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 48), nn.Linear(48, 10))
+
+
+def test_limits_come_from_the_last_pattern_that_matches_a_layer() -> None:
+    groups = channel_groups(net(), {"input": torch.randn(2, 8)})
+    layers = [
+        LayerLimits(match="*", max_ratio=0.5, round_to=4),
+        LayerLimits(match="2", ratio=0.25),
+    ]
+    assert set_limits(groups, net(), Limits(), layers) == [
+        Limits(4, 8, max_ratio=0.5),
+        Limits(4, 8, max_ratio=0.5, ratio=0.25),
+    ]
+
+
+def test_a_pattern_that_matches_nothing_that_can_be_cut_is_an_error() -> None:
+    groups = channel_groups(net(), {"input": torch.randn(2, 8)})
+    with pytest.raises(StageError, match="no channels of what matches '3' can be cut"):
+        set_limits(groups, net(), Limits(), [LayerLimits(match="3", ratio=0.5)])
+    with pytest.raises(StageError, match="no module matches 'conv1'"):
+        set_limits(groups, net(), Limits(), [LayerLimits(match="conv1", ratio=0.5)])
+
+
+def test_sets_of_other_units_stay() -> None:
+    groups = channel_groups(NETS["vit"](), example())
+    limits = set_limits(groups, NETS["vit"](), Limits(1, 1), units=["heads"])
+    assert limits[1] == Limits(round_to=1, min_channels=1)
+    kept = [each.whole for each in limits]
+    assert kept == [group_set.unit != "heads" for group_set in groups.sets]
+    assert kept.count(False) == 2
 
 
 @pytest.mark.parametrize("fields", [{}, {"macs": 0.5, "ratio": 0.5}])

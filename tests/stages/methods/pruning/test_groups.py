@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
-from mcomp_stages.methods.pruning.groups import STAYS, Groups, channel_groups
+from mcomp_stages.methods.pruning.group_records import STAYS, Groups
+from mcomp_stages.methods.pruning.groups import channel_groups
 from mcomp_stages.methods.pruning.views import split_axes
 from mcomp_stages.models.resnet import ResNetConfig
 from tests.architectures import NETS, example, example_of
@@ -290,6 +291,22 @@ def test_sets_hold_the_groups_that_cut_the_same_axes() -> None:
     assert sorted(len(s.groups) for s in groups.sets) == [16, 16, 16, 48, 48]
     every = np.sort(np.concatenate([s.groups for s in groups.sets]))
     assert every.tolist() == list(range(groups.num_groups))
+
+
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [
+        ("vgg", {"features.0": "filters", "features.8": "filters", "classifier.0": "neurons"}),
+        ("mbconv", {"stem": "width", "blocks.0.expand": "width", "blocks.0.gate.reduce": "filters"}),
+        ("vit", {"patches": "width", "blocks.0.attention.qkv": "heads", "blocks.0.mlp.0": "neurons"}),
+        ("eager", {"attention.query": "heads", "gate": "neurons", "up": "neurons", "down": "width"}),
+        ("norms", {"stem": "filters", "wide": "filters"}),
+    ],
+)
+def test_sets_say_what_their_groups_are(name: str, units: dict[str, str]) -> None:
+    groups = channel_groups(NETS[name](), example())
+    found = {layer: group_set.unit for group_set in groups.sets for layer in group_set.layers}
+    assert found.items() >= units.items()
 
 
 def test_skipped_layers_keep_their_output_channels() -> None:

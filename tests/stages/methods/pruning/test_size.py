@@ -9,8 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut
 from mcomp_stages.methods.pruning.edit import channel_edits
+from mcomp_stages.methods.pruning.evidence import Evidence
 from mcomp_stages.methods.pruning.groups import channel_groups
-from mcomp_stages.methods.pruning.importance import channel_importance
+from mcomp_stages.methods.pruning.limits import Limits
+from mcomp_stages.methods.pruning.scores import channel_importance
 from mcomp_stages.methods.pruning.size import Sizes
 from tests.architectures import NETS, example
 
@@ -33,8 +35,8 @@ def test_sizes_are_those_of_the_sliced_model(name: str) -> None:
     assert sizes.of("macs", sizes.full_S) == counted_macs(module)
     assert sizes.of("params", sizes.full_S) == counted_parameters(module)
 
-    scores = channel_importance(groups, dict(module.named_parameters()), "random", torch.Generator())
-    cut = choose_cut(groups, scores, Target(ratio=0.4), round_to=2, min_channels=2, nearest=True)
+    scores = channel_importance(groups, Evidence(module), "random")
+    cut = choose_cut(groups, scores, Target(ratio=0.4), limits=Limits(2, 2), nearest=True)
     macs, parameters = counted_macs(module), counted_parameters(module)
     for edit in channel_edits(module, cut):
         edit.apply(module, {})

@@ -10,9 +10,11 @@ from mcomp.model.model import Model
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut
 from mcomp_stages.methods.pruning.edit import channel_edits, edited
+from mcomp_stages.methods.pruning.evidence import Evidence
 from mcomp_stages.methods.pruning.groups import channel_groups
-from mcomp_stages.methods.pruning.importance import channel_importance
+from mcomp_stages.methods.pruning.limits import Limits
 from mcomp_stages.methods.pruning.proof import require_equal_to_masked, tensors
+from mcomp_stages.methods.pruning.scores import channel_importance
 from tests.tiny_transformers import TINY, TinyConfig, tiny_example
 
 # The sizes of the sets of groups: the width where it can change, then heads and neurons of each layer.
@@ -43,11 +45,11 @@ def cut_and_compare(name: str, *ratios: float) -> None:
     groups = channel_groups(model.module, inputs)
     assert not groups.unknown
     assert sorted(len(group_set.groups) for group_set in groups.sets) == SETS[name]
-    scores = channel_importance(groups, dict(model.module.named_parameters()), "l2", torch.Generator())
+    scores = channel_importance(groups, Evidence(model.module), "l2")
     before = count_macs(model.module, inputs)
     for ratio in ratios:
         target = Target(ratio=ratio)
-        cut = choose_cut(groups, scores, target, round_to=1, min_channels=1, nearest=True)
+        cut = choose_cut(groups, scores, target, limits=Limits(1, 1), nearest=True)
         edits = channel_edits(model.module, cut)
         pruned = edited(model, edits)
         require_equal_to_masked(pruned, model, cut, inputs)

@@ -1,0 +1,178 @@
+"""What the stages that cut channels have in common: fields, and the way from scores to a proven smaller
+model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from mcomp.config import module_patterns, shortens_to
+from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
+from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.pruning.config import (
+    Importance,
+    LayerLimits,
+    Normalization,
+    Scope,
+    Target,
+    Unit,
+)
+
+if TYPE_CHECKING:
+    from mcomp.data.contract import Batch
+    from mcomp.model.model import Model
+    from mcomp_stages.methods.pruning.cut import Cut
+    from mcomp_stages.methods.pruning.evidence import Evidence
+    from mcomp_stages.methods.pruning.group_records import Groups
+    from mcomp_stages.methods.pruning.limits import Limits
+
+
+class StructuredPruning(StageConfig):
+    """Base of the stages that cut the least important groups down to a target, then train what is left."""
+
+    forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
+
+    importance: Annotated[Importance, Field(description="what a group of channels is scored by")] = "l2"
+    normalization: Annotated[
+        Normalization, Field(description="how scores of different layers are compared")
+    ] = "mean"
+    scope: Annotated[
+        Scope, Field(description="global: the lowest of all go; uniform: the same share of every layer")
+    ] = "global"
+    samples: Annotated[
+        int, shortens_to(8, ge=1, description="calibration samples for taylor, obd and apoz")
+    ] = 256
+    target: Annotated[
+        Target | None, Field(description="how much to cut: one of macs, params, ratio; default: see layers")
+    ] = None
+    nearest: Annotated[
+        bool, Field(description="accept the nearest cut below the target, also under 90 % of it")
+    ] = False
+    round_to: Annotated[int, Field(ge=1, description="keep a multiple of this many channels")] = 8
+    min_channels: Annotated[int, Field(ge=1, description="never keep fewer channels than this")] = 8
+    max_ratio: Annotated[
+        float, Field(gt=0, le=1, description="never remove more than this share of a layer's channels")
+    ] = 1.0
+    layers: Annotated[
+        tuple[LayerLimits, ...], Field(description="other limits, or fixed ratios, for some layers")
+    ] = ()
+    skip: Annotated[
+        tuple[str, ...], module_patterns(description="patterns of layers that keep all their output channels")
+    ] = ()
+    recover: Annotated[
+        DistilledTraining | None, Field(description="training after the cut, also with teachers")
+    ] = None
+
+    @model_validator(mode="after")
+    def says_how_much(self) -> StructuredPruning:
+        """Refuse a stage that says nothing about how much goes, or that would ignore a field."""
+        if self.target is None and not any(each.ratio for each in self.layers):
+            raise ValueError("say how much to cut: a target, or a ratio for some layers")
+        if self.scope == "uniform" and "normalization" in self.model_fields_set:
+            raise ValueError("with scope 'uniform' layers are not compared: leave normalization out")
+        return self
+
+    def cut_units(self) -> tuple[Unit, ...] | None:
+        """Return what may be cut, None for everything."""
+        return None
+
+    def limits(self) -> Limits:
+        """Return what holds for every layer without settings of its own."""
+        from mcomp_stages.methods.pruning.limits import Limits
+
+        return Limits(self.round_to, self.min_channels, self.max_ratio)
+
+    def run(self, model: Model, context: Context) -> StageResult:
+        """Cut a copy of `model`, prove it, and train it. Raises StageError."""
+        from mcomp_stages.methods.pruning.edit import edited, read_edits
+
+        chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
+        return self.recovered(edited(model, read_edits(chosen["edits"])), chosen["facts"], context)
+
+    def cut(self, model: Model, context: Context) -> Checkpoint:
+        """Return a cut that is proven, as edits, and what the report says of it. Raises StageError."""
+        from mcomp.errors import StageError
+        from mcomp_stages.methods.pruning.cut import choose_cut
+        from mcomp_stages.methods.pruning.edit import channel_edits, edited, stored
+        from mcomp_stages.methods.pruning.groups import channel_groups
+        from mcomp_stages.methods.pruning.limits import set_limits
+        from mcomp_stages.methods.pruning.proof import require_equal_to_masked
+        from mcomp_stages.methods.pruning.scores import channel_importance
+
+        groups = channel_groups(model.module, context.example, self.skip)
+        evidence = self.evidence(model, context)
+        scores = channel_importance(groups, evidence, self.importance, self.normalization, self.scope)
+        warn_of_what_stays(groups, scores, self.importance, context)
+        limits = set_limits(groups, model.module, self.limits(), self.layers, self.cut_units())
+        cut = choose_cut(groups, scores, self.target, limits=limits, nearest=self.nearest)
+        if not cut.removed.any():
+            raise StageError("nothing was cut: the target is met by the model as it is")
+        edits = channel_edits(model.module, cut)
+        require_equal_to_masked(edited(model, edits), model, cut, context.example)
+        return Checkpoint(numbers={"edits": stored(edits), "facts": cut_facts(cut)})
+
+    def evidence(self, model: Model, context: Context) -> Evidence:
+        """Return what scores are computed from: a copy of the model, and samples of the calibration split."""
+        from mcomp.training.device import chosen_device
+        from mcomp_stages.methods.pruning.evidence import Evidence
+
+        module = model.copy().module.to(chosen_device(context.compute))
+        return Evidence(
+            module,
+            context.generator("importance"),
+            lambda: calibration_batches(context, self.samples),
+            context.task.loss,
+        )
+
+    def recovered(self, pruned: Model, facts: dict[str, Any], context: Context) -> StageResult:
+        """Train the cut model, if asked to."""
+        if self.recover is None:
+            return StageResult(pruned, facts=facts)
+        from mcomp_stages.methods.distillation.training import fit_with_teachers
+
+        fit = fit_with_teachers(pruned, self.recover, context, "recover")
+        return StageResult(fit.model, facts={**facts, **fit.facts()})
+
+
+def calibration_batches(context: Context, samples: int) -> Iterator[Batch]:
+    """Yield the first samples of the calibration split."""
+    import torch
+
+    split = context.data.split("calibration")
+    positions = torch.split(torch.arange(min(samples, len(split))), context.batch_size)
+    return (split.batch(some) for some in positions)
+
+
+def warn_of_what_stays(groups: Groups, scores: Any, importance: str, context: Context) -> None:
+    """Name the operators without a rule, and the layers that an importance cannot score."""
+    import numpy as np
+
+    for operator in groups.unknown:
+        context.reporter.warn(f"{operator} is not known to pruning: the channels it sees stay")
+    unscored = [each.layers for each in groups.sets if np.isnan(scores[each.groups]).any()]
+    names = [name for layers in unscored for name in layers]
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        context.reporter.warn(f"{importance} has no score for {', '.join(names[:3])}{more}: they stay")
+
+
+def cut_facts(cut: Cut) -> dict[str, Any]:
+    """Return what the report says: groups, shares, and output channels [before, after] by layer."""
+    channels = {
+        axis.name.rpartition(".")[0]: [len(axis.groups), len(cut.kept_indices[axis.name, axis.axis])]
+        for axis in cut.groups.axes
+        if axis.output
+        and len(cut.groups.shapes.get(axis.name, ())) > 1
+        and (axis.name, axis.axis) in cut.kept_indices
+    }
+    return {
+        "groups": cut.groups.num_groups,
+        "groups_cut": int(cut.removed.sum()),
+        "sets": len(cut.groups.sets),
+        "macs_share": round(cut.shares["macs"], 4),
+        "params_share": round(cut.shares["params"], 4),
+        "channels": channels,
+    }
