@@ -112,7 +112,7 @@ def test_every_importance_runs_on_calibration_samples(context: Context, importan
 
 def test_layers_without_a_score_stay_and_are_named(context: Context) -> None:
     stage = prune(importance="bn_scale", target={"ratio": 0.2}, nearest=True, min_channels=4, round_to=4)
-    with pytest.raises(StageError, match="no channel can be cut: .* or has no score"):
+    with pytest.raises(StageError, match=r"no channel can be cut: .* or has no score"):
         stage.run(model_of("unet"), context)
     assert "bn_scale has no score for down1, down2, bottom and 3 more" in str(
         context.reporter.warn.call_args_list

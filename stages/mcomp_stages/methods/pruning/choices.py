@@ -64,8 +64,8 @@ class Choices:
         """Return what stays at the lowest threshold that meets the target. Raises StageError if none does."""
         if not self._free_S.any():
             raise StageError(
-                "no channel can be cut: each is fixed by an input, an output, an operator or the settings, or "
-                "has no score"
+                "no channel can be cut: each is fixed by an input, an output, an operator or the settings, "
+                "or has no score"
             )
         thresholds = np.append(np.unique(np.concatenate(self._sorted)), np.inf)
         smallest = float(self.share(self.kept(np.inf)))
