@@ -60,14 +60,17 @@ def test_a_field_of_a_plugin_says_itself_how_far_it_shrinks() -> None:
 def test_what_was_left_at_its_default_does_not_count_as_set(loaded: LoadedRecipe) -> None:
     recipe = loaded.recipe
     short = shortened(loaded, REHEARSAL).recipe
-    assert short.stages["prune"].model_fields_set == recipe.stages["prune"].model_fields_set
+    assert short.stages["export"].model_fields_set == recipe.stages["export"].model_fields_set
     assert short.data.model_fields_set == recipe.data.model_fields_set | {"shortened"}
 
 
 def test_nothing_else_is_changed(loaded: LoadedRecipe) -> None:
     data = loaded.recipe.data.model_copy(update={"shortened": QUICK})
     measure = loaded.recipe.measure.model_copy(update={"rounds": 3})
-    expected = loaded.recipe.model_copy(update={"name": "tiny-quick", "data": data, "measure": measure})
+    prune = loaded.recipe.stages["prune"].model_copy(update={"samples": 8})
+    stages = {**loaded.recipe.stages, "prune": prune}
+    changed = {"name": "tiny-quick", "data": data, "measure": measure, "stages": stages}
+    expected = loaded.recipe.model_copy(update=changed)
     assert quick(loaded).recipe == expected
     assert (is_shortened(loaded.recipe), is_shortened(expected)) == (False, True)
 
