@@ -27,6 +27,7 @@ class Form(StrEnum):
     UNTRAINED = "untrained"
     FLOAT = "float"
     QUANTIZED = "quantized"
+    STORED = "stored"  # weights in few bits, which do not train any more: only exports follow
 
 
 class StageConfig(PluginConfig):

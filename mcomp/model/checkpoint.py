@@ -65,6 +65,10 @@ def save_model(model: Model, folder: Path) -> None:
     arguments = model.spec.spec()
     kind = arguments.pop("type")
     module_tensors, tied = untied(model.module.state_dict())
+    for edit in model.edits:
+        for name, value in edit.values(model.state).items():
+            if not torch.equal(module_tensors.pop(name), value):
+                raise ValueError(f"{name} was changed after {edit.kind}, which says what it is")
     state = {STATE_PREFIX + name: tensor for name, tensor in model.state.items()}
     saved = SavedModel(
         spec=SavedSpec(type=kind, version=model.spec.version, arguments=arguments),
@@ -116,11 +120,13 @@ def load_model(folder: Path) -> Model:
         torch.default_generator.manual_seed(0)
         module = built(spec, folder)
         state = replayed(edits, module, folder)
-    tensors, kept_state = read_weights(folder, saved)
+    tensors, kept_state = read_weights(folder)
     require_fit(
         state, {name: kept_state[name] for name in state if name in kept_state}, str(folder), same_dtype
     )
-    fill(module, tensors, str(folder), same_dtype)
+    for edit in edits:
+        tensors |= edit.values(kept_state)
+    fill(module, with_tied(tensors, saved), str(folder), same_dtype)
     return Model(module, spec, edits, {**state, **kept_state})
 
 
@@ -192,17 +198,21 @@ def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
     return state
 
 
-def read_weights(folder: Path, saved: SavedModel) -> tuple[dict[str, Tensor], State]:
-    """Return the module's tensors by name, tied ones under each of theirs, and the edits' tensors."""
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], State]:
+    """Return the module's tensors by name, and the edits' tensors."""
     stored = read_tensors(folder / WEIGHTS)
     state = {
         name.removeprefix(STATE_PREFIX): tensor
         for name, tensor in stored.items()
         if name.startswith(STATE_PREFIX)
     }
-    tensors = {name: tensor for name, tensor in stored.items() if not name.startswith(STATE_PREFIX)}
-    tensors |= {name: tensors[source] for name, source in saved.tied.items() if source in tensors}
-    return tensors, state
+    return {name: tensor for name, tensor in stored.items() if not name.startswith(STATE_PREFIX)}, state
+
+
+def with_tied(tensors: Mapping[str, Tensor], saved: SavedModel) -> dict[str, Tensor]:
+    """Return the tensors with tied ones under each of their names."""
+    tied = {name: tensors[source] for name, source in saved.tied.items() if source in tensors}
+    return {**tensors, **tied}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -225,4 +235,5 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
             f"{folder} was changed since it was built ({kinds}), which weights alone do not carry; "
             "start from its recipe: {recipe: ...}"
         )
-    return read_weights(folder, saved)[0]
+    tensors, _ = read_weights(folder)
+    return with_tied(tensors, saved)

@@ -35,6 +35,10 @@ class Edit(Config):
         """
         raise NotImplementedError
 
+    def values(self, state: State) -> State:
+        """Return the parameters that follow from the edit's own tensors: on disk these are kept alone."""
+        return {}
+
     def training_module(self, model: Model, example: Mapping[str, Tensor]) -> nn.Module | None:
         """Return the module to train in place of `model.module`, or None if the edit needs none."""
         return None

@@ -1,7 +1,7 @@
 # O = rows of a weight, K = its columns, G = groups of columns in a row, S = columns in a group
 """Grids for groups of weights, and the integers on them.
 
-A code q of `bits` bits stands for (q - zero) * scale; each group of `group_size` neighbours in a row has a
+A code q of up to 16 bits stands for (q - zero) * scale; each group of `group_size` neighbours in a row has a
 scale and a zero of its own. Zeros are codes too, so that a weight of zero stays zero. Scales are rounded to
 float16 before anything is rounded to them: so they cost two bytes in a file and no accuracy.
 """
@@ -41,6 +41,11 @@ class Width:
         """The zero of a symmetric grid: one more code below it than above."""
         return 1 << (self.bits - 1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What holds codes while they are worked on."""
+        return torch.uint8 if self.bits <= 8 else torch.int32
+
     def columns(self, num_columns: int) -> int:
         """Return S for rows of so many columns."""
         return self.group_size or num_columns
@@ -56,7 +61,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class IntegerWeight:
-    """A weight in codes (O, K), uint8; every `group_size` columns share a grid."""
+    """A weight in codes (O, K), uint8 or above 8 bits int32; every `group_size` columns share a grid."""
 
     codes: Tensor
     grid: Grid
@@ -87,8 +92,16 @@ def on_columns(grid: Grid, group_size: int, num_columns: int) -> tuple[Tensor, T
 
 
 def storable(scale: Tensor) -> Tensor:
-    """Return scales with the values that float16 holds, and above zero."""
-    return scale.half().float().clamp(min=SMALLEST_SCALE)
+    """Return the smallest float16 numbers that are not below the scales, and above zero, as float32.
+
+    Rounded up, so that the ends of a range stay inside. Raises ValueError beyond what float16 holds.
+    """
+    half = scale.half()
+    next_above = (half.view(torch.int16) + 1).view(torch.float16)
+    held = torch.where(half.to(scale.dtype) < scale, next_above, half).float()
+    if not held.isfinite().all():
+        raise ValueError("its numbers are too large for scales in float16, or are not finite")
+    return held.clamp(min=SMALLEST_SCALE)
 
 
 def extremes(weight_OGS: Tensor, width: Width, share: float = 1.0) -> Grid:
@@ -134,4 +147,4 @@ def on_grid(weight_OK: Tensor, grid: Grid, width: Width) -> IntegerWeight:
     """Return a weight rounded to the nearest codes of its grids."""
     size = width.columns(weight_OK.shape[1])
     scale_OK, zero_OK = on_columns(grid, size, weight_OK.shape[1])
-    return IntegerWeight(codes(weight_OK, scale_OK, zero_OK, width).to(torch.uint8), grid, size)
+    return IntegerWeight(codes(weight_OK, scale_OK, zero_OK, width).to(width.dtype), grid, size)

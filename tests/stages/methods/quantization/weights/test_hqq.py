@@ -37,7 +37,7 @@ def test_the_scale_is_that_of_one_number_after_the_other(seed: int, bits: int, s
     width, weight = Width(bits, symmetric=symmetric), random_weight(1, 12, seed).double()
     expected = storable(torch.tensor(slow_scale(weight[0].tolist(), width)))
     scale = half_quadratic(weight.unsqueeze(1), width).scale
-    torch.testing.assert_close(scale.item(), expected.item(), rtol=2**-10, atol=0)
+    torch.testing.assert_close(scale.item(), expected.item(), rtol=2**-9, atol=0)
 
 
 def power_sum(error: Tensor) -> float:
