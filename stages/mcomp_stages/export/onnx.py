@@ -28,7 +28,7 @@ LARGEST_PROOF = 256
 class ExportOnnx(StageConfig):
     """An ONNX file for any batch size; inputs are named as the data provides them, the output is `output`."""
 
-    forms = {Form.FLOAT: Form.FLOAT, Form.QUANTIZED: Form.QUANTIZED}
+    forms = {form: form for form in (Form.FLOAT, Form.QUANTIZED, Form.STORED)}
     exports = "onnxruntime"
 
     type: Literal["export.onnx"] = "export.onnx"

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnxscript.optimizer import optimize_ir
 from torch import Tensor
 from torch.fx import GraphModule
 
 from mcomp.model.example import dynamic_shapes
+from mcomp_stages.methods.onnx.folding import may_fold
 from mcomp_stages.methods.onnx.pack import pack_integers
 from mcomp_stages.methods.onnx.translate import TRANSLATIONS
+from mcomp_stages.methods.onnx.weights import TRANSLATIONS as WEIGHT_TRANSLATIONS
 
 # What protobuf can hold in one message, less the room for the graph itself.
 LARGEST_WEIGHTS = 2**31 - 2**24
@@ -47,10 +50,12 @@ def write_onnx(
             input_names=list(example),
             output_names=["output"],
             dynamic_shapes=dynamic_shapes(example),
-            custom_translation_table=dict(TRANSLATIONS),
+            custom_translation_table=TRANSLATIONS | WEIGHT_TRANSLATIONS,
             verbose=False,
+            optimize=False,
         )
-    assert program is not None
+        assert program is not None
+        optimize_ir(program.model, should_fold=may_fold)
     model = program.model_proto
     pack_integers(model.graph)
     forget_origins(model)

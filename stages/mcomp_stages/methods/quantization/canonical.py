@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+import mcomp_stages.methods.quantization.operators  # noqa: F401  registers torch.ops.mcomp
 from mcomp.model.graph import rewrite
 
 aten = torch.ops.aten

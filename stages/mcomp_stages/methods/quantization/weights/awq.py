@@ -34,20 +34,23 @@ class ScaledWeights:
 
 
 def activation_aware(
-    weights_OK: Sequence[Tensor], hessian_KK: Tensor, width: Width, fit: Fit
+    weights_OK: Sequence[Tensor], hessian_KK: Tensor, widths: Sequence[Width], fit: Fit
 ) -> ScaledWeights:
     """Return the integers of layers that read one input, with the scale that costs their outputs least."""
-    tried = [scaled(weights_OK, hessian_KK, alpha, width, fit) for alpha in ALPHAS]
+    tried = [scaled(weights_OK, hessian_KK, alpha, widths, fit) for alpha in ALPHAS]
     errors = [total_error(weights_OK, each, hessian_KK) for each in tried]
     return tried[min(range(len(tried)), key=errors.__getitem__)]
 
 
 def scaled(
-    weights_OK: Sequence[Tensor], hessian_KK: Tensor, alpha: float, width: Width, fit: Fit
+    weights_OK: Sequence[Tensor], hessian_KK: Tensor, alpha: float, widths: Sequence[Width], fit: Fit
 ) -> ScaledWeights:
     """Return the integers for one alpha."""
     scale_K = scale_of_inputs(hessian_KK, alpha).to(weights_OK[0].dtype)
-    integers = tuple(round_to_nearest(weight_OK * scale_K, width, fit) for weight_OK in weights_OK)
+    integers = tuple(
+        round_to_nearest(weight_OK * scale_K, width, fit)
+        for weight_OK, width in zip(weights_OK, widths, strict=True)
+    )
     return ScaledWeights(integers, scale_K, alpha)
 
 

@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def num_bytes(numbers: int, bits: int) -> int:
+    """Return the bytes that hold so many codes."""
+    return -(-numbers * bits // 8)
+
+
 def packed(codes_OK: Tensor, bits: int) -> Tensor:
     """Return codes (O, K), uint8 below 2**bits, as bytes (O, P) with P = ceil(K * bits / 8)."""
     stream = bits_of(codes_OK, bits)

@@ -20,7 +20,7 @@ WIDTH = Width(3, 16)
 def test_the_chosen_scale_is_the_best_of_all_tried(seed: int, outlier: float) -> None:
     weights = [random_weight(8, 32, seed), random_weight(4, 32, seed + 1)]
     hessian = correlated_hessian(32, seed, outlier)
-    chosen = activation_aware(weights, hessian, WIDTH, extremes)
+    chosen = activation_aware(weights, hessian, [WIDTH] * 2, extremes)
     errors = {}
     for alpha in ALPHAS:
         scale = scale_of_inputs(hessian, alpha).float()
@@ -33,7 +33,7 @@ def test_the_chosen_scale_is_the_best_of_all_tried(seed: int, outlier: float) ->
 
 def test_an_outlier_channel_is_rounded_finer() -> None:
     weight, hessian = random_weight(16, 32, seed=0), correlated_hessian(32, seed=1, outlier=20)
-    chosen = activation_aware([weight], hessian, WIDTH, extremes)
+    chosen = activation_aware([weight], hessian, [WIDTH], extremes)
     nearest = round_to_nearest(weight, WIDTH, extremes).numbers() - weight
     aware = chosen.weights[0].numbers() / chosen.input_scale - weight
     assert chosen.alpha > 0
@@ -43,7 +43,7 @@ def test_an_outlier_channel_is_rounded_finer() -> None:
 
 def test_alpha_zero_is_rounding_to_nearest() -> None:
     weight, hessian = random_weight(4, 32, seed=2), correlated_hessian(32, seed=3)
-    plain = scaled([weight], hessian, 0.0, WIDTH, extremes)
+    plain = scaled([weight], hessian, 0.0, [WIDTH], extremes)
     assert torch.equal(plain.input_scale, torch.ones(32))
     assert torch.equal(plain.weights[0].codes, round_to_nearest(weight, WIDTH, extremes).codes)
 

@@ -1,0 +1,30 @@
+"""What is recorded of each weight that is kept in few bits. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mcomp.config import Config
+
+STEPS_BITS = 16  # kept as whole steps from zero, int16; fewer bits are codes, packed
+
+Unpack = Literal["load", "product", "integers"]
+
+
+class StoredWeight(Config):
+    """How one weight is kept and served.
+
+    `unpack`: the runtime makes floats of it when it loads the file (`load`), or inside the product
+    (`product`), or never: the inputs are rounded to 8 bits as they come and the product is one of integers.
+    """
+
+    shape: tuple[int, ...]
+    bits: Annotated[int, Field(ge=2, le=STEPS_BITS)]
+    group_size: Annotated[int, Field(ge=1, description="neighbours in a row that share a scale")]
+    symmetric: Annotated[bool, Field(description="zero in the middle, not one for each group")] = True
+    unpack: Unpack = "load"
+    scaled_inputs: Annotated[
+        bool, Field(description="the inputs of its layer are multiplied by a vector first")
+    ] = False
