@@ -304,8 +304,15 @@ def baseline(planner: Planner, loaded: LoadedRecipe, chain: Chain) -> Tail:
     """Return what the results are compared with: what the recipe says, or the first trained model of the
     pipeline.
     """
-    if loaded.recipe.baseline is not None:
-        return planner.resolve(loaded.recipe.baseline, loaded, ("baseline",))
+    said = loaded.recipe.baseline
+    if said is not None:
+        if loaded.relative(said.recipe) == loaded.path and said.stage is None and not said.overrides:
+            what, next_step = (
+                "is this recipe: it would be compared with itself",
+                "name another, or a stage of it",
+            )
+            raise problem(loaded, ("baseline", "recipe"), what, next_step)
+        return planner.resolve(said, loaded, ("baseline",))
     trained = (tail for tail in (chain.start, *chain.tails.values()) if tail.form is not Form.UNTRAINED)
     return next(trained)
 

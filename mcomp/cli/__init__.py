@@ -77,6 +77,13 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def is_override(option: str) -> bool:
+    """Whether an option that there is not looks like a key of a recipe (`--seed=1`, `--stages.a.b`)."""
+    from mcomp.recipe.schema import Recipe
+
+    return option.lstrip("-").partition(".")[0].partition("=")[0] in Recipe.model_fields
+
+
 def exit_code(arguments: list[str] | None) -> int:
     """Run one command and return its exit code."""
     return ended(lambda: cli.main(arguments, prog_name="mcomp", standalone_mode=False))
@@ -90,6 +97,13 @@ def ended(work: Callable[[], object]) -> int:
     try:
         code = work()
         return code if isinstance(code, int) else 0
+    except click.NoSuchOption as error:
+        error.show()
+        if is_override(error.option_name):
+            click.echo(
+                "Values of a recipe are written without dashes: stages.prune.target.macs=0.4", err=True
+            )
+        return EXIT_USAGE
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE

@@ -101,6 +101,15 @@ def test_the_version_is_that_of_the_distribution(mcomp: Command) -> None:
     assert mcomp("--version").out == f"mcomp {version('mcomp')}\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "told"), [("--stages.prune.target.macs=0.4", True), ("--seed=1", True), ("--sotre=x", False)]
+)
+def test_an_override_with_dashes_is_told_to_be_without(option: str, told: bool, mcomp: Command) -> None:
+    answer = mcomp("plan", "small.yaml", option)
+    assert answer.code == 2
+    assert ("Values of a recipe are written without dashes" in answer.err) is told
+
+
 def test_no_command_is_a_mistake_that_shows_the_help(mcomp: Command) -> None:
     answer = mcomp()
     assert answer.code == 2

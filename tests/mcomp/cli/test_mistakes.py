@@ -186,6 +186,8 @@ IN_THE_FILE = [
         "small.yaml:5:11: baseline: must be a mapping, not 'teacher.yaml'; write {recipe: teacher.yaml}"),
     ("baseline: {recipe: teacher.yaml}", "baseline: {recipe: techer.yaml}",
         "small.yaml:5:20: baseline.recipe: there is no file techer.yaml; did you mean teacher.yaml?"),
+    ("baseline: {recipe: teacher.yaml}", "baseline: {recipe: small.yaml}",
+        "small.yaml:5:20: baseline.recipe: is this recipe: it would be compared with itself; name another, or a stage of it"),
     ("version: 1\n", "",
         "small.yaml:1:1: version: is missing; it is: version of the recipe language: 1"),
     ("version: 1", "version: '1'",
