@@ -43,10 +43,13 @@ def launch(job: Callable[[Any], None], numbers: Sequence[int], options: Sequence
     each.
 
     `options` choose Hydra's launcher and its settings. `job` must be importable and picklable: a launcher may
-    start it in another process. Raises RecipeError if Hydra refuses the options, WorkerKilled if a process
-    died before its jobs were done.
+    start it in another process. Raises RecipeError if Hydra refuses the options or the folder, WorkerKilled
+    if a process died before its jobs were done.
     """
     listed = ",".join(map(str, numbers))
+    if "${" in str(outputs):  # Hydra resolves it twice, so that no escape holds
+        what = "holds ${, which Hydra would read as a reference"
+        raise RecipeError(Problem(COMMAND_LINE, str(outputs), what, "choose another folder with --store"))
     arguments = ["--multirun", f"+job={listed}", f"hydra.sweep.dir={quoted(str(outputs))}", *QUIET, *options]
     try:
         with command_line(arguments), errors_as_they_are():

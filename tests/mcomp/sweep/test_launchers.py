@@ -20,6 +20,7 @@ from mcomp.store.store import Store
 from mcomp.store.sweeps import SweepRecord
 from mcomp.sweep.jobs import Sweep
 from mcomp.sweep.record import read_sweep
+from mcomp.sweep.run import SweepRun
 from mcomp.sweep.work import Work
 from tests.mcomp.sweep.conftest import IMPORTS, computations
 from tests.mcomp.sweep.hazards import HANGING, RECIPE
@@ -46,6 +47,24 @@ def test_what_jobs_share_is_computed_once(options: tuple[str, ...], run: Run, st
     assert computations(store) == ["hazard/fit", *["hazard/more"] * 3]
     assert statuses(record) == [["computed", "computed"], ["hit", "computed"], ["hit", "computed"]]
     assert [job.overrides for job in record.jobs] == [(f"stages.more.by={by}",) for by in (0.25, 0.5, 0.75)]
+
+
+@pytest.mark.parametrize("folder", ["a'b", "{b}, [x]=1", "$HOME", "back\\slash"])
+def test_the_store_of_a_sweep_may_have_any_name(
+    folder: str, recipe: Callable[[str], Path], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / folder)
+    record = SweepRun(Sweep.resolve(recipe(""), (BY,)), store, Quiet(), IMPORTS).execute()
+    assert ends(record) == [("done", 0)] * 3
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {folder}
+
+
+@pytest.mark.parametrize("folder", ["${job}", "${oc.env:HOME}", "\\${c}"])
+def test_the_store_of_a_sweep_is_no_reference(
+    folder: str, recipe: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="choose another folder with --store"):
+        SweepRun(Sweep.resolve(recipe(""), (BY,)), Store(tmp_path / folder), Quiet(), IMPORTS).execute()
 
 
 @pytest.mark.parametrize("options", [(), JOBLIB], ids=["basic", "joblib"])
