@@ -1,16 +1,17 @@
 """What every configurable part is described by: a frozen Pydantic model that refuses unknown keys.
 
-Numbers and booleans are taken as they are written: `"4"` and `true` are no numbers, `1` is no boolean. An
-integer may stand for a float, and a list for a tuple. Pydantic's own strict mode refuses lists, paths and
-names of enums as well, so only the schemas of numbers and booleans are made strict.
+Numbers and booleans are taken as they are written: `"4"` and `true` are no numbers, `1` is no boolean, and
+`8.0` is not the choice `8`. An integer may stand for a float, and a list for a tuple. Pydantic's own strict
+mode refuses lists, paths and names of enums as well, so only the schemas of numbers and booleans are made
+strict.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 
 def make_strict(schema: Any, owner: type[BaseModel]) -> None:
@@ -23,12 +24,32 @@ def make_strict(schema: Any, owner: type[BaseModel]) -> None:
             return
         if kind in ("int", "float", "bool"):
             schema["strict"] = True
+        if kind == "literal" and not all(isinstance(choice, str) for choice in schema["expected"]):
+            make_exact(schema)
+            return
         is_table = not isinstance(kind, str)
         parts = [part for key, part in schema.items() if is_table or key not in ("default", "metadata")]
     else:
         return
     for part in parts:
         make_strict(part, owner)
+
+
+def make_exact(schema: dict[str, Any]) -> None:
+    """Make a choice between numbers tell `8` from `8.0` and `1` from `true`, in place; Python cannot."""
+    choices = tuple(schema["expected"])
+    exact = {(type(choice), choice) for choice in choices}
+
+    def refuse_others(value: Any) -> Any:
+        if isinstance(value, bool | int | float) and (type(value), value) not in exact:
+            shown = [str(choice) for choice in choices]
+            expected = " or ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+            raise PydanticKnownError("literal_error", {"expected": expected})
+        return value
+
+    inner = dict(schema)
+    schema.clear()
+    schema.update(core_schema.no_info_before_validator_function(refuse_others, cast(CoreSchema, inner)))
 
 
 class Config(BaseModel):

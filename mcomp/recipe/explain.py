@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from mcomp.errors import Problem
 from mcomp.recipe.fields import Location, description, elsewhere, example, possible_keys
 from mcomp.recipe.nearest import did_you_mean
-from mcomp.recipe.places import KeyPath, Places, holds, in_order
+from mcomp.recipe.places import KeyPath, Places, dotted, holds, in_order
 from mcomp.recipe.words import TYPES, Mistake, words
 
 MAX_TOLD = 50
@@ -111,7 +111,8 @@ def problem(mistake: Mistake, model: type[BaseModel], data: Any, places: Places,
     """Return the problem, at the key if the key is wrong and at the value otherwise."""
     if mistake.kind == "extra_forbidden":
         look_alike = "" if str(path[-1]).isascii() else f", spelt {path[-1]!a}"
-        return places.problem(path, f"unknown key{look_alike}", known_key(mistake, model, data), at_key=True)
+        next_step = left_over(places, path) or known_key(mistake, model, data)
+        return places.problem(path, f"unknown key{look_alike}", next_step, at_key=True)
     if mistake.kind.startswith("union_tag"):
         path = (*path, mistake.context["discriminator"].strip("'"))
     at_key = mistake.location[-1:] == ("[key]",)
@@ -122,6 +123,14 @@ def problem(mistake: Mistake, model: type[BaseModel], data: Any, places: Places,
         next_step = f"it is: {meaning}"
     next_step = next_step or overridden_inside(mistake, places, path)
     return places.problem(path, what, next_step, at_key=at_key)
+
+
+def left_over(places: Places, path: KeyPath) -> str:
+    """Return how to drop a key that suited the recipe's own `type`, when an override names another one."""
+    chooser = places.override_of((*path[:-1], "type"))
+    if chooser is None or places.override_of(path) is not None:
+        return ""
+    return f"{chooser.text} changes the type and keeps the other keys: add ~{dotted(path)}"
 
 
 def known_key(mistake: Mistake, model: type[BaseModel], data: Any) -> str:

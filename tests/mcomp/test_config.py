@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -39,6 +39,7 @@ class Fields(Config):
     path: Path = Path("x")
     colour: Colour = Colour.RED
     foreign: Foreign = Foreign()
+    bits: Literal[1, 8] = 8
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,8 @@ class Fields(Config):
     [
         ("count", "4"), ("count", True), ("count", 4.0), ("rate", "0.5"), ("rate", True),
         ("flag", "true"), ("flag", 1), ("maybe", "3"), ("pair", ["0", 1]), ("many", [1, True]),
-        ("named", {"a": "1"}), ("inner", {"share": "0.5"}), ("either", "0.5"),
+        ("named", {"a": "1"}), ("inner", {"share": "0.5"}), ("either", "0.5"), ("bits", 8.0),
+        ("bits", True), ("bits", "8"),
     ],
 )  # fmt: skip
 def test_a_number_is_never_read_out_of_a_text_or_a_boolean(field: str, value: Any) -> None:

@@ -45,6 +45,8 @@ IN_FILE = [
     ("depth: 20", "checkpoint: 3", "r.yaml:3:36: model.checkpoint: must be a string or a mapping, not 3"),
     ("depth: 20", "checkpoint: {recipes: x}", "r.yaml:3:37: model.checkpoint.recipes: unknown key; did you mean 'recipe'?"),
     ("version: 1", "version: 2", "r.yaml:1:10: version: was made for a newer mcomp: this one reads version 1; upgrade mcomp"),
+    ("version: 1", "version: 1.0", "r.yaml:1:10: version: must be 1, not 1.0; it is: version of the recipe language"),
+    ("version: 1", "version: true", "r.yaml:1:10: version: must be 1, not true; it is: version of the recipe language"),
     ("version: 1", "seed: 1", "r.yaml:1:1: version: is missing"),
     ("version: 1", "version: 1\nseed: -1", "r.yaml:2:7: seed: must be at least 0, not -1"),
     ("name: small", "name: ../x", "r.yaml:2:7: name: must be a name of letters, digits, - and _ that starts with a letter, not '../x'"),
@@ -122,6 +124,17 @@ def test_a_mistake_in_an_override_is_blamed_on_it(
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(), [override])
     assert [str(problem)[: len(message)] for problem in caught.value.problems] == [message]
+
+
+def test_an_override_that_changes_a_type_is_told_how_to_drop_the_keys_of_the_old_one(
+    write: Callable[..., Path],
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(), ["stages.cut.type=lab.export", "~stages.cut.target"])
+    assert [str(problem) for problem in caught.value.problems] == [
+        "r.yaml:13:5: stages.cut.importance: unknown key; "
+        "stages.cut.type=lab.export changes the type and keeps the other keys: add ~stages.cut.importance"
+    ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(write: Callable[..., Path]) -> None:
