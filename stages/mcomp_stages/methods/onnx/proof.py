@@ -14,6 +14,7 @@ from mcomp.model.edits import Masks
 from mcomp.model.model import Model
 from mcomp.store.ledger import Census
 from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.weights.edit import StoredWeights
 
 SMALLEST_AGREEMENT = 0.98
 # Of the median error, relative to the outputs' root mean square. Float runtimes sum in another order; in
@@ -62,7 +63,8 @@ def require_integers(path: Path, model: Model) -> Census:
     Raises StageError naming quantized layers left in float.
     """
     found = census(path, path.parent)
-    weights = [name for edit in model.edits if isinstance(edit, Quantizers) for name in edit.integer_weights]
+    edits = [edit for edit in model.edits if isinstance(edit, Quantizers | StoredWeights)]
+    weights = [name for edit in edits for name in edit.integer_weights]
     layers = {name.rpartition(".")[0] for name in weights}
     in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]
     if in_float or found.int8 < len(weights):

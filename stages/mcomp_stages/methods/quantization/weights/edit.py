@@ -25,6 +25,11 @@ class StoredWeights(Edit):
     kind: Literal["stored_weights"] = "stored_weights"
     weights: dict[str, StoredWeight]
 
+    @property
+    def integer_weights(self) -> tuple[str, ...]:
+        """The weights that are multiplied in integers, not only stored so."""
+        return tuple(name for name, record in self.weights.items() if record.unpack == "integers")
+
     def apply(self, module: nn.Module, state: State) -> None:
         """Give every weight that has no state yet a fresh one; the module itself does not change."""
         from mcomp_stages.methods.quantization.weights.stored import fresh_tensors

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.nn import functional
 
+import mcomp_stages.methods.quantization.dynamic
+import mcomp_stages.methods.quantization.weights.operators  # noqa: F401  both register torch.ops.mcomp
 from mcomp.model.edits import State
 from mcomp.model.graph import attribute
 from mcomp.model.model import Model
@@ -22,6 +24,7 @@ from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from mcomp_stages.methods.quantization.weights.edit import tensors_of
 from mcomp_stages.methods.quantization.weights.grid import Width
 from mcomp_stages.methods.quantization.weights.pack import packed, unpacked
+from mcomp_stages.methods.quantization.weights.products import is_product, operands
 from mcomp_stages.methods.quantization.weights.record import StoredWeight, Unpack
 
 aten, mcomp = torch.ops.aten, torch.ops.mcomp
@@ -37,7 +40,7 @@ class Stored:
 
     @property
     def num_columns(self) -> int:
-        return int(torch.Size(self.record.shape[1:]).numel())
+        return self.record.columns
 
     def codes(self) -> Tensor:
         """Return the codes (N, K), uint8."""
@@ -114,10 +117,10 @@ def lower_weight(lowering: Lowering, node: Node, stored: Stored) -> None:
         with node.graph.inserting_before(user):
             if user.target is aten.embedding.default:
                 replace(user, looked_up(lowering, user, stored))
-            elif user.target is aten.linear.default:
-                LINEARS[stored.record.unpack](lowering, user, stored)
+            elif is_product(user, node):
+                LINEARS[stored.record.unpack](lowering, user, node, stored)
             else:
-                read_numbers(lowering, user, stored)
+                read_numbers(lowering, user, node, stored)
 
 
 def looked_up(lowering: Lowering, node: Node, stored: Stored) -> Node:
@@ -132,23 +135,31 @@ def looked_up(lowering: Lowering, node: Node, stored: Stored) -> Node:
     return lowering.rows(stored, codes, scale, zero)
 
 
-def read_numbers(lowering: Lowering, node: Node, stored: Stored) -> None:
+def read_numbers(lowering: Lowering, node: Node, weight: Node, stored: Stored) -> None:
     """Let a layer read the numbers of its weight, which the runtime computes when it loads the file."""
     rows = lowering.rows(stored, *lowering.kept(stored))
     if stored.record.scaled_inputs:
         rows = lowering.call(aten.mul.Tensor, rows, lowering.buffer(stored, "gain"))
-    numbers = lowering.call(aten.view.default, rows, list(stored.record.shape))
-    node.update_arg(1, numbers)
+    if stored.record.transposed:
+        numbers = lowering.call(aten.transpose.int, rows, 0, 1)
+    else:
+        numbers = lowering.call(aten.view.default, rows, list(stored.record.shape))
+    node.replace_input_with(weight, numbers)
 
 
-def product_of_codes(lowering: Lowering, node: Node, stored: Stored) -> None:
+def product_of_codes(lowering: Lowering, node: Node, weight: Node, stored: Stored) -> None:
     """Replace a linear by the product that unpacks its weight on the way."""
     record = stored.record
-    x = lowering.scaled_input(stored, node.all_input_nodes[0])
+    source, bias = operands(node)
+    x = lowering.scaled_input(stored, source)
     zero = None if record.symmetric else lowering.buffer(stored, "zero")
-    operands = lowering.buffer(stored, "groups", whole_groups(stored)), lowering.buffer(stored, "scale"), zero
-    result = lowering.call(mcomp.matmul_nbits.default, x, *operands, record.bits, stored.num_columns)
-    replace(node, with_bias(lowering, result, node))
+    packed_rows = (
+        lowering.buffer(stored, "groups", whole_groups(stored)),
+        lowering.buffer(stored, "scale"),
+        zero,
+    )
+    result = lowering.call(mcomp.matmul_nbits.default, x, *packed_rows, record.bits, stored.num_columns)
+    replace(node, with_bias(lowering, result, bias))
 
 
 def whole_groups(stored: Stored) -> Tensor:
@@ -164,9 +175,10 @@ def whole_groups(stored: Stored) -> Tensor:
     return packed(filled, record.bits).reshape(len(codes), filled.shape[1] // record.group_size, -1)
 
 
-def product_of_integers(lowering: Lowering, node: Node, stored: Stored) -> None:
+def product_of_integers(lowering: Lowering, node: Node, weight: Node, stored: Stored) -> None:
     """Replace a linear by a product of integers; its input is rounded to 8 bits as it comes."""
-    x = lowering.scaled_input(stored, node.all_input_nodes[0])
+    source, bias = operands(node)
+    x = lowering.scaled_input(stored, source)
     if x not in lowering.rounded:
         rounding = lowering.call(mcomp.dynamic_quantize_linear.default, x)
         lowering.rounded[x] = tuple(lowering.call(getitem, rounding, place) for place in range(3))
@@ -178,16 +190,15 @@ def product_of_integers(lowering: Lowering, node: Node, stored: Stored) -> None:
     scale_N = lowering.buffer(stored, "scale", stored.tensors["scale"].float().squeeze(1))
     both = lowering.call(aten.mul.Tensor, scale, scale_N)
     floats = lowering.call(aten.to.dtype, sums, torch.float32)
-    replace(node, with_bias(lowering, lowering.call(aten.mul.Tensor, floats, both), node))
+    replace(node, with_bias(lowering, lowering.call(aten.mul.Tensor, floats, both), bias))
 
 
-def with_bias(lowering: Lowering, result: Node, linear: Node) -> Node:
-    """Return a product plus the bias of the linear that it stands for."""
-    bias = linear.args[2] if len(linear.args) > 2 else None
+def with_bias(lowering: Lowering, result: Node, bias: Any) -> Node:
+    """Return a product plus the bias of the linear that it stands for, if it has one."""
     return result if bias is None else lowering.call(aten.add.Tensor, result, bias)
 
 
-LINEARS: dict[Unpack, Callable[[Lowering, Node, Stored], None]] = {
+LINEARS: dict[Unpack, Callable[[Lowering, Node, Node, Stored], None]] = {
     "load": read_numbers,
     "product": product_of_codes,
     "integers": product_of_integers,

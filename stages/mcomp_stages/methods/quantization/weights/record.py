@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,6 +19,7 @@ class StoredWeight(Config):
 
     `unpack`: the runtime makes floats of it when it loads the file (`load`), or inside the product
     (`product`), or never: the inputs are rounded to 8 bits as they come and the product is one of integers.
+    `shape` is that of the parameter, whose rows are one output each, or its columns if it is `transposed`.
     """
 
     shape: tuple[int, ...]
@@ -28,3 +30,16 @@ class StoredWeight(Config):
     scaled_inputs: Annotated[
         bool, Field(description="the inputs of its layer are multiplied by a vector first")
     ] = False
+    transposed: Annotated[bool, Field(description="a matrix that stands behind its inputs: x @ weight")] = (
+        False
+    )
+
+    @property
+    def rows(self) -> int:
+        """How many outputs the weight has."""
+        return self.shape[1] if self.transposed else self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """How many numbers each of them has."""
+        return self.shape[0] if self.transposed else prod(self.shape[1:])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ def width_of(record: StoredWeight) -> Width:
 
 def fresh_tensors(record: StoredWeight) -> dict[str, Tensor]:
     """Return tensors of the right shapes and types, for a weight that is still to be filled in."""
-    rows, columns = record.shape[0], prod(record.shape[1:])
+    rows, columns = record.rows, record.columns
     groups = -(-columns // record.group_size)
     tensors = {"scale": torch.ones(rows, groups, dtype=torch.float16)}
     if record.bits == STEPS_BITS:
@@ -61,8 +60,8 @@ def numbers(record: StoredWeight, tensors: Mapping[str, Tensor]) -> Tensor:
         tensors.get("zero"),
         record.bits,
         record.group_size,
-        prod(record.shape[1:]),
+        record.columns,
     )
     if record.scaled_inputs:
         rows_OK = rows_OK * tensors["gain"]
-    return rows_OK.reshape(record.shape)
+    return rows_OK.mT.contiguous() if record.transposed else rows_OK.reshape(record.shape)
