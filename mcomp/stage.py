@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -93,11 +94,19 @@ class Checkpoints(Protocol):
     def save(self, label: str, checkpoint: Checkpoint) -> None: ...
 
 
+def require_label(label: str) -> None:
+    """Raise ValueError for the label of a checkpoint that could not be the name of a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", label):
+        raise ValueError(f"{label!r} cannot be the label of a checkpoint")
+
+
 class NoCheckpoints:
     """Keeps nothing: a stage that runs outside of a store."""
 
     def load(self, label: str) -> Checkpoint | None:
         """Return None."""
+        require_label(label)
+        return None
 
     def save(self, label: str, checkpoint: Checkpoint) -> None:
         """Nothing."""

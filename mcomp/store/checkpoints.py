@@ -29,7 +29,7 @@ from mcomp.config import Config
 from mcomp.errors import CorruptArtifact, StoreError, named
 from mcomp.fingerprint import canonical, fingerprint
 from mcomp.signals import deferred
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, require_label
 from mcomp.store.artifact import Digest, FileEntry
 from mcomp.store.lease import temporary_name
 from mcomp.store.store import Store
@@ -99,8 +99,7 @@ class StepCheckpoints:
 
     def folder(self, label: str) -> Path:
         """Return where the states under a label are, or would be."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", label):
-            raise ValueError(f"{label!r} cannot be the label of a checkpoint")
+        require_label(label)
         return self.store.inside(self.store.checkpoints_folder(self.key) / label / TENSORS).parent
 
     def write(self, folder: Path, label: str, checkpoint: Checkpoint) -> None:

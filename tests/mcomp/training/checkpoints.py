@@ -14,7 +14,7 @@ from safetensors.torch import save as saved
 
 from mcomp.data.contract import Batch
 from mcomp.signals import raising
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, require_label
 from mcomp.training import loop
 from mcomp.training.update import Update
 
@@ -26,6 +26,7 @@ class Memory:
     kept: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)
 
     def load(self, label: str) -> Checkpoint | None:
+        require_label(label)
         if label not in self.kept:
             return None
         tensors, numbers = self.kept[label][-1]

@@ -22,6 +22,9 @@ from mcomp_stages.methods.quantization.weights.methods import METHODS, Method, O
 from mcomp_stages.methods.quantization.weights.record import StoredWeight, Unpack
 from mcomp_stages.methods.quantization.weights.stored import numbers, stored_tensors
 
+UNIT_WEIGHTS = 2**22
+"""Weights that are rounded together, and kept together if the stage is interrupted, where no samples are."""
+
 Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
 """`Context.unit`: keeps what is finished if the step is interrupted."""
 
@@ -52,7 +55,7 @@ def compressed(
     records, losses, state = {}, {}, {}
     for number, paths in enumerate(steps(work.module, chosen, compression.samples)):
         step = tuple(by_path[path] for path in paths)
-        done = unit(f"weights {number}", partial(compressed_step, work, step, compression))
+        done = unit(f"weights-{number}", partial(compressed_step, work, step, compression))
         for each in step:
             records[each.name] = StoredWeight.model_validate(done.numbers[each.name]["record"])
             losses[each.name] = done.numbers[each.name]["loss"]
@@ -73,12 +76,27 @@ def steps(module: nn.Module, chosen: Sequence[Chosen], samples: Sequence[Inputs]
     comes first. Without samples nothing depends on anything.
     """
     if not samples:
-        return [tuple(each.path for each in chosen)]
+        return portions(chosen)
     alone = [each.path for each in chosen if isinstance(each.layer, nn.Embedding)]
     products = [each.path for each in chosen if not isinstance(each.layer, nn.Embedding)]
     running = steps_of(module, samples[0], products)
     never = set(products) - {path for step in running for path in step}
     return [*((path,) for path in (*alone, *sorted(never))), *running]
+
+
+def portions(chosen: Sequence[Chosen]) -> list[tuple[str, ...]]:
+    """Return the paths in portions of about `UNIT_WEIGHTS` weights: to keep each alone takes longer than to
+    round it again.
+    """
+    found: list[list[str]] = []
+    room = 0
+    for each in chosen:
+        if room <= 0:
+            found.append([])
+            room = UNIT_WEIGHTS
+        found[-1].append(each.path)
+        room -= each.layer.weight.numel()
+    return [tuple(paths) for paths in found]
 
 
 def compressed_step(model: Model, step: Sequence[Chosen], compression: Compression) -> Checkpoint:
