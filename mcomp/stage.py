@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mcomp.model.example import Example
     from mcomp.model.model import Model
     from mcomp.recipe.schema import Compute, RecipeRef
+    from mcomp.sensitivity.trials import Trials
     from mcomp.task import TaskConfig
 
 
@@ -41,9 +42,17 @@ class StageConfig(PluginConfig):
     forms: ClassVar[Mapping[Form, Form]]
     exports: ClassVar[str | None] = None
     """The runtime that serves the file this stage writes, if it writes one."""
+    varies: ClassVar[str | None] = None
+    """What `mcomp sensitivity` changes of one part after the other (`bits`, `ratio`), if `trials` does so."""
 
     def run(self, model: Model, context: Context) -> StageResult:
         """Do the work on a copy of `model`. Raises StageError."""
+        raise NotImplementedError
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return `model` with one part after the other changed as this stage would, by each of `levels`; none
+        leaves the choice to the stage. Raises StageError, also for levels that it does not know.
+        """
         raise NotImplementedError
 
 

@@ -25,6 +25,7 @@ from mcomp.cli.report import report
 from mcomp.cli.run import run
 from mcomp.cli.runs import runs
 from mcomp.cli.schema import schema
+from mcomp.cli.sensitivity import sensitivity
 from mcomp.cli.stages import stages
 from mcomp.cli.verify import verify
 from mcomp.signals import raising
@@ -57,6 +58,7 @@ for command in (
     runs,
     explain,
     diff,
+    sensitivity,
     schema,
     init,
     verify,

@@ -54,3 +54,15 @@ def complete_stages(context: click.Context, parameter: click.Parameter, incomple
     from mcomp import plugins
 
     return [CompletionItem(name) for name in plugins.names("stages") if name.startswith(incomplete)]
+
+
+def complete_recipe_stages(context: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """Return the stages in the pipeline of the recipe that is typed before."""
+    from mcomp.errors import McompError
+    from mcomp.recipe.build import load_recipe
+
+    try:
+        names = load_recipe(Path(context.params["recipe"]), ()).recipe.order()
+    except (McompError, KeyError):  # as above
+        names = ()
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

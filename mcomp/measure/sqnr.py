@@ -14,18 +14,18 @@ LARGEST_DB = 140.0  # what float32 itself rounds away: beyond it two tensors cou
 
 
 def sqnr_db(expected: Tensor, actual: Tensor) -> float:
-    """Return the power of `expected` over that of what `actual` differs by, in dB, at most 140.
+    """Return the power of `expected` over that of what `actual` differs by, in dB, from -140 to 140.
 
-    A difference that is not finite counts as all of the signal and more: minus infinity. Two that are zero
-    everywhere are equal.
+    A difference that is not finite, or where there is no signal, is the worst. Two that are zero everywhere
+    are equal.
     """
     signal = expected.double().square().sum().item()
     noise = (actual.double() - expected.double()).square().sum().item()
-    if not math.isfinite(noise):
-        return -math.inf
+    if not math.isfinite(noise) or (signal == 0 and noise > 0):
+        return -LARGEST_DB
     if noise <= signal * 10 ** (-LARGEST_DB / 10):
         return LARGEST_DB
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return max(10 * math.log10(signal / noise), -LARGEST_DB)
 
 
 def outputs(module: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> list[Tensor]:

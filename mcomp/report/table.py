@@ -34,7 +34,7 @@ Cell = Callable[[Line], str | Text]
 
 # One character each, so that columns stay aligned.
 PLAIN = str.maketrans(
-    {"×": "x", "✓": "+", "✗": "!", "–": "-", "−": "-", "±": "~", "…": ".", "·": "-", "�": "?"}
+    {"×": "x", "✓": "+", "✗": "!", "–": "-", "−": "-", "±": "~", "…": ".", "·": "-", "�": "?", "█": "#"}
 )
 STATUS = {
     "done": "green",

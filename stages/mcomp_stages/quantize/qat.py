@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
 
 
 class QuantizeQat(Scheme, StageConfig):
@@ -49,6 +50,7 @@ class QuantizeQat(Scheme, StageConfig):
     version = "2"
 
     forms = {Form.FLOAT: Form.QUANTIZED}
+    varies = "bits"
 
     type: Literal["quantize.qat"] = "quantize.qat"
     observer: Annotated[
@@ -76,6 +78,11 @@ class QuantizeQat(Scheme, StageConfig):
         comparison = require_equal(result.model, context.example, batches[0])
         facts = {**result.facts(), **edit.facts(), "converted": asdict(comparison)}
         return StageResult(result.model, facts=facts)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.quantization.trials import calibrated_trials
+
+        return calibrated_trials(self, model, context.example, self.batches(context), self.observer, levels)
 
     def batches(self, context: Context) -> list[dict[str, Tensor]]:
         """Return the inputs that set the first ranges."""

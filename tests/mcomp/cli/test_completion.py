@@ -11,6 +11,7 @@ import pytest
 
 from mcomp import plugins
 from tests.mcomp.cli.conftest import Command, Runs
+from tests.tiny import STAGES, write_recipes
 
 Complete = Callable[..., list[str]]
 
@@ -62,6 +63,13 @@ def test_installed_stages_are_offered(complete: Complete) -> None:
     names = sorted(plugins.installed("stages"))
     assert complete("stages", "") == [f"plain,{name}" for name in names]
     assert complete("stages", "prune.c") == ["plain,prune.channels"]
+
+
+def test_the_stages_of_the_recipe_that_is_typed_are_offered(complete: Complete, tmp_path: Path) -> None:
+    write_recipes(tmp_path)
+    assert complete("sensitivity", "tiny.yaml", "") == [f"plain,{stage}" for stage in STAGES]
+    assert complete("sensitivity", "tiny.yaml", "q") == ["plain,qat"]
+    assert complete("sensitivity", "notes.txt", "") == []
 
 
 def test_runs_are_offered_newest_first_from_the_store_that_is_meant(complete: Complete, runs: Runs) -> None:

@@ -24,6 +24,7 @@ from mcomp_stages.methods.pruning.config import (
 if TYPE_CHECKING:
     from mcomp.data.contract import Batch
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.pruning.cut import Cut
     from mcomp_stages.methods.pruning.evidence import Evidence
     from mcomp_stages.methods.pruning.group_records import Groups
@@ -34,6 +35,7 @@ class StructuredPruning(StageConfig):
     """Base of the stages that cut the least important groups down to a target, then train what is left."""
 
     forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "ratio"
 
     importance: Annotated[Importance, Field(description="what a group of channels is scored by")] = "l2"
     normalization: Annotated[
@@ -91,6 +93,19 @@ class StructuredPruning(StageConfig):
 
         chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
         return self.recovered(edited(model, read_edits(chosen["edits"])), chosen["facts"], context)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return cuts of one set of groups after the other. Raises StageError."""
+        from mcomp_stages.methods.pruning.groups import channel_groups
+        from mcomp_stages.methods.pruning.limits import set_limits
+        from mcomp_stages.methods.pruning.scores import channel_importance
+        from mcomp_stages.methods.pruning.trials import pruning_trials
+
+        groups = channel_groups(model.module, context.example, self.skip)
+        scores = channel_importance(groups, self.evidence(model, context), self.importance)
+        warn_of_what_stays(groups, scores, self.importance, context)
+        limits = set_limits(groups, model.module, self.limits(), (), self.cut_units())
+        return pruning_trials(model, groups, scores, limits, levels)
 
     def cut(self, model: Model, context: Context) -> Checkpoint:
         """Return a cut that is proven, as edits, and what the report says of it. Raises StageError."""
