@@ -82,7 +82,7 @@ def init(
     )
     for file in write_starter(recipe, wanted):
         click.echo(f"wrote {file}")
-    click.echo(f"next: mcomp run {recipe}")
+    click.echo(f"next: mcomp check {recipe}" + "".join(f" --import {module}" for module in imports))
 
 
 def answer(option: str, group: Group, default: str | None = None) -> str:
