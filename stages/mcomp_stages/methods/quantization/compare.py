@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.operators import quantize_linear
+from mcomp_stages.methods.quantization.repair import left_in_float, repair_of
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 # Sums in another order flip a rounding now and then; what is wrong flips many, or by more than one step.
@@ -56,9 +57,9 @@ class Replay(Interpreter):
         scale: Tensor = self.env[node.args[1]]  # type: ignore[index]
         # Beside half a step, the rounding of a float32.
         if ((value - exact).abs() > 0.5 * scale + 1e-6 * exact.abs()).any():
-            raise StageError(
-                "converted to integers, the bias differs by more than half a step", module=str(node.args[0])
-            )
+            layer = str(node.args[0].target).rpartition(".")[0]  # type: ignore[union-attr]
+            what = "converted to integers, the bias differs by more than half a step"
+            raise StageError(f"{what}{left_in_float([layer])}", module=layer)
         return exact
 
     def expected(self, node: Node, site: str, value: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class Replay(Interpreter):
         if steps.max() > 1 + noise or agreement < SMALLEST_AGREEMENT:
             raise StageError(
                 f"converted to integers, {1 - agreement:.2%} of its values differ from the trained ones, "
-                f"by up to {steps.max().item()} steps",
+                f"by up to {steps.max().item()} steps{repair_of(site)}",
                 module=site,
             )
         self.agreement[site] = agreement

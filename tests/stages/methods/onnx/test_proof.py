@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+import yaml
 
 from mcomp.errors import StageError
 from mcomp.model.edits import Masks
 from mcomp_stages.methods.onnx.graph import served_graph
 from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
 from mcomp_stages.methods.onnx.write import write_onnx
+from mcomp_stages.methods.quantization.config import Scheme
 from tests.stages.methods.quantization.nets import float_model, pictures, quantized_model
 
 EXAMPLE = pictures(2)
@@ -44,7 +47,7 @@ def test_outputs_off_by_a_constant_factor_are_refused(floats: Path) -> None:
 
 
 def test_quantized_layers_left_in_float_are_named(floats: Path) -> None:
-    with pytest.raises(StageError, match=r"left in float: .*conv, .*fc"):
+    with pytest.raises(StageError, match=r"left in float: .*conv, .*fc; .*keep_float: \[.*conv, .*fc\]"):
         require_integers(floats, quantized_model(float_model()))
 
 
@@ -62,3 +65,49 @@ def test_masked_weights_must_be_zero() -> None:
     with torch.no_grad():
         masked.module.get_parameter("conv.weight").mul_(mask)
     require_masked_zeros(masked)
+
+
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("integers") / "model.onnx"
+    write_onnx(served_graph(quantized_model(float_model()), EXAMPLE), EXAMPLE, path, opset=21)
+    return path
+
+
+def broken(path: Path, initializer: str, factor: float, folder: Path) -> Path:
+    """Return a copy of a file in which one initializer is larger by a factor."""
+    model = onnx.load(path)
+    (tensor,) = (each for each in model.graph.initializer if each.name == initializer)
+    value = onnx.numpy_helper.to_array(tensor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array((value * factor).astype(value.dtype), initializer))
+    onnx.save(model, folder / "broken.onnx")
+    return folder / "broken.onnx"
+
+
+@pytest.mark.parametrize("layer", ["stem", "conv", "shortcut", "fc"])
+def test_the_first_layer_that_differs_is_named(layer: str, floats: Path, tmp_path: Path) -> None:
+    file = broken(floats, f"{layer}.weight", 1.3, tmp_path)
+    with pytest.raises(StageError, match=r"first layer whose values differ \(SQNR .* dB\)$") as caught:
+        require_parity(file, served_graph(float_model(), EXAMPLE), [pictures()], quantized=False)
+    assert caught.value.module == layer
+
+
+def test_of_integers_what_leaves_the_layer_in_float_is_printed(integers: Path, tmp_path: Path) -> None:
+    file = broken(integers, "conv.weight_scale", 2.0, tmp_path)
+    served = served_graph(quantized_model(float_model()), EXAMPLE)
+    with pytest.raises(StageError, match=r"^conv: .*keep_float: \[conv\]$") as caught:
+        require_parity(file, served, [pictures()], quantized=True)
+    assert Scheme.model_validate(yaml.safe_load(str(caught.value).rpartition("quantizes: ")[2]))
+    require_parity(integers, served, [pictures()], quantized=True)
+
+
+def test_what_no_layer_alone_explains_is_said_to_be_so(floats: Path, tmp_path: Path) -> None:
+    model = onnx.load(floats)
+    (fc,) = (node for node in model.graph.node if node.name == "fc")
+    fc.output[0] = "logits"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["logits"], ["output"]))
+    onnx.save(model, tmp_path / "negated.onnx")
+    with pytest.raises(StageError, match="no layer alone differs"):
+        require_parity(
+            tmp_path / "negated.onnx", served_graph(float_model(), EXAMPLE), [pictures()], quantized=False
+        )
