@@ -174,8 +174,8 @@ def test_converting_leaves_the_model_as_it_was(residual: Model) -> None:
 @pytest.mark.parametrize(
     ("tensor", "site"),
     [
-        ("conv.weight_integers", r"^conv#conv2d_0: .* keep_float: \[conv\]$"),
-        ("conv.bias_integers", r"^conv: .* bias .* keep_float: \[conv\]$"),
+        ("conv.weight_integers", r"^conv#conv2d_0: .* keep_float: \[conv\]"),
+        ("conv.bias_integers", r"^conv: .* bias .* keep_float: \[conv\]"),
         ("fc.weight_scale", "output"),
     ],
 )
