@@ -70,6 +70,20 @@ class Checkpointing(Config):
     every_steps: Annotated[int | None, Field(ge=1, description="updates of the weights")] = None
 
 
+class Gradients(Config):
+    """Gradients in few bits, as hardware for training on integers would have them.
+
+    What each convolution and linear gets back is rounded, with a scale for each sample (DoReFa-Net, Zhou et
+    al. 2016, arXiv:1606.06160, eq. 12).
+    """
+
+    bits: Annotated[int, Field(ge=2, le=8)] = 8
+    rounding: Annotated[
+        Literal["stochastic", "nearest"],
+        Field(description="stochastic: with uniform noise of one step, right on average"),
+    ] = "stochastic"
+
+
 class Training(Config):
     """How a stage trains."""
 
@@ -81,6 +95,7 @@ class Training(Config):
         Literal["best", "last"], Field(description="which epoch's weights to keep; best by validation")
     ] = "best"
     early_stop: EarlyStop | None = None
+    gradients: Annotated[Gradients | None, Field(description="round the gradients to few bits")] = None
     checkpoint: Checkpointing = no_effect(
         default=Checkpointing(), description="how often a state to go on from is saved"
     )

@@ -1,6 +1,8 @@
-"""What every update must leave as it is: weights that an earlier stage set to zero."""
+"""What must hold after every update: weights at zero stay so, and a module may say that it makes no sense."""
 
 from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,15 @@ from torch import Tensor, nn
 from mcomp.model.edits import State
 
 PREFIX = "masks."
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A module that knows when it makes no sense any more."""
+
+    def require_sound(self, where: str) -> None:
+        """Raise StageError, naming the part, if an update left nonsense; `where` names the update."""
+        ...
 
 
 class ZeroedWeights:

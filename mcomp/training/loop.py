@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,10 +27,13 @@ from mcomp.training.device import (
     to_device,
 )
 from mcomp.training.nonfinite import require_finite_weights
-from mcomp.training.optimizers import make_optimizer, make_schedule
+from mcomp.training.optimizers import OwnRates, make_optimizer, make_schedule
 from mcomp.training.resume import Resumable
 from mcomp.training.state import Epoch, TrainState
 from mcomp.training.update import Loss, Update
+
+Prepare = Callable[[nn.Module, int], None]
+"""Set what depends on the number of updates so far."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,30 @@ class Fit:
 
     def facts(self) -> dict[str, Any]:
         """Return what a report shows of the training, as plain JSON."""
-        return {
+        facts = {
             "epochs": len(self.history),
             "best_epoch": self.kept.number,
             "history": [asdict(epoch) for epoch in self.history],
         }
+        if self.kept.gradient_error is not None:
+            facts["gradient_error"] = self.kept.gradient_error
+        return facts
 
 
-def fit(model: Model, training: Training, context: Context, *, label: str, loss: Loss) -> Fit:
+def fit(
+    model: Model,
+    training: Training,
+    context: Context,
+    *,
+    label: str,
+    loss: Loss,
+    own_rates: OwnRates | None = None,
+    prepare: Prepare | None = None,
+) -> Fit:
     """Return a trained copy of `model`; `label` stands beside the progress bar.
+
+    `own_rates` are for parameters that learn at another rate. `prepare` is called before each update with the
+    module and the number of updates so far; what it sets must follow from this number alone.
 
     Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes,
     also when the step is interrupted and goes on from `context.checkpoints`; a stage that calls this more
@@ -63,10 +82,10 @@ def fit(model: Model, training: Training, context: Context, *, label: str, loss:
     seed = sub_seed(context.seed, "dropout")
     with borrowed_threads(context.compute.threads), borrowed_generators(seed):
         module = trained.training_module(context.example.to(device))
-        state = start(module, training, context)
+        state = start(module, training, context, own_rates)
         zeroed = ZeroedWeights(module, trained.state)
         fabric = make_fabric(context.compute, device)
-        update = Update(state, fabric, loss, zeroed, training.clip_norm)
+        update = Update(state, fabric, loss, zeroed, training)
         resumable = Resumable(state, fabric.strategy.precision, context, label, training.checkpoint)
         resumable.resume()
         num_updates = training.epochs * len(state.sampler)
@@ -75,7 +94,7 @@ def fit(model: Model, training: Training, context: Context, *, label: str, loss:
             context.reporter.progress(label, num_updates) as progress,
         ):
             progress.advance(state.num_updates)
-            run_epochs(resumable, update, training, progress)
+            run_epochs(resumable, update, training, progress, prepare)
         resumable.save()
     kept = load_kept(state, training)
     result = returned(trained.with_trained(module))
@@ -83,21 +102,23 @@ def fit(model: Model, training: Training, context: Context, *, label: str, loss:
     return Fit(result, tuple(state.history), kept)
 
 
-def start(module: nn.Module, training: Training, context: Context) -> TrainState:
+def start(module: nn.Module, training: Training, context: Context, own_rates: OwnRates | None) -> TrainState:
     """Return the state before the first update."""
     num_samples = len(context.data.split("train"))
     sampler = EpochSampler(num_samples, context.batch_size, sub_seed(context.seed, "sampler"))
-    optimizer = make_optimizer(module, training)
+    optimizer = make_optimizer(module, training, own_rates)
     schedule = make_schedule(optimizer, training, training.epochs * len(sampler))
     return TrainState(module, optimizer, schedule, sampler)
 
 
-def run_epochs(resumable: Resumable, update: Update, training: Training, progress: Progress) -> None:
+def run_epochs(
+    resumable: Resumable, update: Update, training: Training, progress: Progress, prepare: Prepare | None
+) -> None:
     """Train until the epochs are done or validation has stopped improving; changes the state in place."""
     state, context = resumable.state, resumable.context
     validation, device = context.data.split("validation"), device_of(state.module)
     while len(state.history) < training.epochs and not stopped_early(state, training):
-        run_epoch(resumable, update, progress)
+        run_epoch(resumable, update, progress, prepare)
         require_finite_weights(state.module, f"after epoch {state.sampler.epoch}")
         with borrowed_generators(sub_seed(context.seed, "validation")):
             reached = evaluate(update.module, validation, context.task, device=device)
@@ -105,7 +126,7 @@ def run_epochs(resumable: Resumable, update: Update, training: Training, progres
             state.end_epoch(reached.metric, reached.loss, context.task.direction)
 
 
-def run_epoch(resumable: Resumable, update: Update, progress: Progress) -> None:
+def run_epoch(resumable: Resumable, update: Update, progress: Progress, prepare: Prepare | None) -> None:
     """Update on every batch that is left in the epoch."""
     state, context = resumable.state, resumable.context
     train = context.data.split("train")
@@ -114,9 +135,11 @@ def run_epoch(resumable: Resumable, update: Update, progress: Progress) -> None:
     reached = {context.task.metric_name: state.history[-1].metric} if state.history else {}
     for positions in state.sampler.rest_of_epoch():
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
+        if prepare is not None:
+            prepare(state.module, state.num_updates)
         with state.change():  # loading included: a provider may draw from a global generator
             loss = update(to_device(train.batch(positions, state.sampler.draw), device), where)
-            state.end_batch(loss, len(positions))
+            state.end_batch(loss, len(positions), update.rounding())
         resumable.save_if_due()
         progress.advance(1, loss=loss, **reached)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn, optim
@@ -14,28 +15,46 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from mcomp.training.config import SGD, AdamW, Constant, Cosine, OneCycle, Step, Training
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class OwnRates:
+    """Another learning rate (None: the same) and decay for the parameters whose names start with `prefix`.
+
+    The schedule of the training holds for this learning rate as well.
+    """
+
+    prefix: str
+    lr: float | None = None
+    weight_decay: float = 0.0
+
+
+def parameter_groups(module: nn.Module, weight_decay: float, own: OwnRates | None) -> list[dict[str, Any]]:
     """Return the trainable parameters in two groups: weights decay; biases, norms and scales do not.
 
     What has at most one axis does not decay: shrinking a norm's gain only raises the learning rate of the
     weights in front of it (Zhang et al. 2019, arXiv:1810.12281; He et al. 2019, arXiv:1812.01187).
+    Parameters with rates of their own make a third group.
     """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trainable if parameter.ndim > 1]
-    others = [parameter for parameter in trainable if parameter.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    trainable = {name: each for name, each in module.named_parameters() if each.requires_grad}
+    apart = {name for name in trainable if own is not None and name.startswith(own.prefix)}
+    weights = [each for name, each in trainable.items() if each.ndim > 1 and name not in apart]
+    others = [each for name, each in trainable.items() if each.ndim <= 1 and name not in apart]
+    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if own is not None and apart:
+        rates = {"weight_decay": own.weight_decay, **({} if own.lr is None else {"lr": own.lr})}
+        groups.append({"params": [trainable[name] for name in trainable if name in apart], **rates})
+    return groups
 
 
-def sgd(module: nn.Module, config: SGD) -> Optimizer:
+def sgd(module: nn.Module, config: SGD, own: OwnRates | None) -> Optimizer:
     """Return torch's SGD for a module."""
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, own)
     nesterov = config.nesterov and config.momentum > 0
     return optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov)
 
 
-def adamw(module: nn.Module, config: AdamW) -> Optimizer:
+def adamw(module: nn.Module, config: AdamW, own: OwnRates | None) -> Optimizer:
     """Return torch's AdamW for a module."""
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, own)
     return optim.AdamW(groups, config.lr, config.betas)
 
 
@@ -71,7 +90,7 @@ def step(optimizer: Optimizer, config: Step, num_steps: int) -> LRScheduler:
     return LambdaLR(optimizer, lambda step: config.gamma ** bisect.bisect_right(milestones, step))
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {"sgd": sgd, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[[nn.Module, Any, OwnRates | None], Optimizer]] = {"sgd": sgd, "adamw": adamw}
 SCHEDULES: dict[str, Callable[[Optimizer, Any, int], LRScheduler]] = {
     "constant": constant,
     "cosine": cosine,
@@ -80,9 +99,9 @@ SCHEDULES: dict[str, Callable[[Optimizer, Any, int], LRScheduler]] = {
 }
 
 
-def make_optimizer(module: nn.Module, training: Training) -> Optimizer:
+def make_optimizer(module: nn.Module, training: Training, own: OwnRates | None = None) -> Optimizer:
     """Return the optimizer that a recipe asks for."""
-    return OPTIMIZERS[training.optimizer.type](module, training.optimizer)
+    return OPTIMIZERS[training.optimizer.type](module, training.optimizer, own)
 
 
 def make_schedule(optimizer: Optimizer, training: Training, num_steps: int) -> LRScheduler:

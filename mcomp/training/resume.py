@@ -86,6 +86,7 @@ def captured(state: TrainState, precision: Precision) -> Checkpoint:
         "precision": precision.state_dict(),
         "place": state.place,
         "loss_sum": state.loss_sum,
+        "rounding": list(state.rounding),
         "history": [asdict(epoch) for epoch in state.history],
         "best": asdict(state.best.epoch) if state.best else None,
         "random": random_numbers,
@@ -105,7 +106,7 @@ def restore(checkpoint: Checkpoint, state: TrainState, precision: Precision) -> 
     precision.load_state_dict(numbers["precision"])
     state.sampler.load_state_dict(numbers["place"])
     state.place = state.sampler.state_dict()
-    state.loss_sum = numbers["loss_sum"]
+    state.loss_sum, state.rounding = numbers["loss_sum"], tuple(numbers["rounding"])
     state.history = [Epoch(**epoch) for epoch in numbers["history"]]
     if numbers["best"] is not None:
         state.best = Best(Epoch(**numbers["best"]), below("best", tensors))

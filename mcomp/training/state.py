@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class Epoch:
     """One line of a training's history.
 
     `lr` is the learning rate at its end; `metric` and `validation_loss` are of the validation split.
+    `gradient_error` is how far rounding moved the gradients, relative to their norm, over the whole epoch.
     """
 
     number: int
@@ -26,6 +28,7 @@ class Epoch:
     train_loss: float
     metric: float
     validation_loss: float
+    gradient_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class TrainState:
     """Everything that changes while training; all of it is tensors and numbers.
 
     `module` is what is trained: the model's own, or a captured graph that shares its parameters. `loss_sum`
-    is the sum over the samples seen in this epoch. `place` is where the sampler stood after the last update
-    or epoch that is part of this state: it may be ahead. `is_whole` is false while only a part has changed.
+    is the sum over the samples seen in this epoch, `rounding` the sums of squares of the gradients in it and
+    of what rounding did to them. `place` is where the sampler stood after the last update or epoch that is
+    part of this state: it may be ahead. `is_whole` is false while only a part has changed.
     """
 
     module: nn.Module
@@ -50,6 +54,7 @@ class TrainState:
     schedule: LRScheduler
     sampler: EpochSampler
     loss_sum: float = 0.0
+    rounding: tuple[float, float] = (0.0, 0.0)
     history: list[Epoch] = field(default_factory=list)
     best: Best | None = None
     is_whole: bool = True
@@ -71,18 +76,21 @@ class TrainState:
             yield
             self.is_whole = True
 
-    def end_batch(self, loss: float, num_samples: int) -> None:
+    def end_batch(self, loss: float, num_samples: int, rounding: tuple[float, float] = (0.0, 0.0)) -> None:
         """Note that the weights were updated on a batch."""
         self.loss_sum += loss * num_samples
+        self.rounding = self.rounding[0] + rounding[0], self.rounding[1] + rounding[1]
         self.place = self.sampler.state_dict()
 
     def end_epoch(self, metric: float, validation_loss: float, direction: str) -> None:
         """Note an epoch; copy its weights if it is the best on validation, by the metric, then the loss."""
         lr = float(self.schedule.get_last_lr()[0])
         train_loss = self.loss_sum / self.sampler.num_samples
-        epoch = Epoch(self.sampler.epoch, lr, train_loss, metric, validation_loss)
+        signal, error = self.rounding
+        gradient_error = math.sqrt(error / signal) if signal else None
+        epoch = Epoch(self.sampler.epoch, lr, train_loss, metric, validation_loss, gradient_error)
         self.history.append(epoch)
-        self.loss_sum = 0.0
+        self.loss_sum, self.rounding = 0.0, (0.0, 0.0)
         self.place = self.sampler.state_dict()
         if self.best is None or merit(epoch, direction) > merit(self.best.epoch, direction):
             tensors = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from mcomp.data.contract import Batch
-from mcomp.training.constraints import ZeroedWeights
+from mcomp.training.config import Training
+from mcomp.training.constraints import Checked, ZeroedWeights
+from mcomp.training.gradients import RoundedGradients
 from mcomp.training.nonfinite import stop_at_gradient, stop_at_loss
 from mcomp.training.state import TrainState
 
@@ -26,13 +29,14 @@ class Update:
     """Changes a training state by one batch at a time."""
 
     def __init__(
-        self, state: TrainState, fabric: Fabric, loss: Loss, zeroed: ZeroedWeights, clip_norm: float | None
+        self, state: TrainState, fabric: Fabric, loss: Loss, zeroed: ZeroedWeights, training: Training
     ) -> None:
         self.state = state
         self.fabric = fabric
         self.loss = loss
         self.zeroed = zeroed
-        self.clip_norm = clip_norm
+        self.clip_norm = training.clip_norm
+        self.gradients = RoundedGradients(training.gradients) if training.gradients is not None else None
         self.module, self.optimizer = fabric.setup(state.module, state.optimizer, move_to_device=False)
         # The loss scaler of 16-bit training skips updates with infinite gradients, and is meant to meet some.
         self.scaler_checks_gradients = getattr(fabric.strategy.precision, "scaler", None) is not None
@@ -40,10 +44,13 @@ class Update:
     def __call__(self, batch: Batch, where: str) -> float:
         """Update the weights in place and return the loss; `where` names the update in errors.
 
-        Raises StageError before the update if the loss or a gradient is not finite.
+        Raises StageError before the update if the loss or a gradient is not finite, and after it if the
+        module says that it makes no sense any more.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch, self.module(**batch.inputs))
+        with self.gradients or nullcontext():
+            output = self.module(**batch.inputs)
+        loss = self.loss(batch, output)
         self.fabric.backward(loss)
         norm = self.gradient_norm()
         loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()  # the only wait for the device
@@ -53,8 +60,14 @@ class Update:
             raise stop_at_gradient(self.state.module, where)
         self.optimizer.step()
         self.zeroed.apply()
+        if isinstance(self.state.module, Checked):
+            self.state.module.require_sound(where)
         self.state.schedule.step()
         return float(loss_value)
+
+    def rounding(self) -> tuple[float, float]:
+        """Return the squares of the last update's gradients, and of what rounding did to them, in sums."""
+        return self.gradients.take_sums() if self.gradients is not None else (0.0, 0.0)
 
     def gradient_norm(self) -> Tensor:
         """Return the norm of the whole gradient, which is cut down to `clip_norm` in place if that is set."""

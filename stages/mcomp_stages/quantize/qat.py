@@ -1,40 +1,54 @@
-"""Train a network that already computes with 8-bit integers, then fold it into them.
+"""Train a network that already computes with integers, of 8 bits down to 2, then fold it into them.
 
     qat:
       type: quantize.qat
-      weights: {bits: 8}
-      activations: {bits: 8}
-      observer: {type: minmax}
+      weights: {bits: 4}
+      activations: {bits: 4}
+      method: {type: lsq, lr: 0.01, weight_decay: 0.0}
+      observer: {type: mse}
       calibration_batches: 8
       moving_ranges: 0.75
+      moving_statistics: 0.9
+      lowering:
+        - {bits: 8, epochs: 1}
       keep_float: []
       overrides:
-        - {layer: first, weights: {bits: 8}}
+        - {layer: first, weights: {bits: 8}, activations: {bits: 8}}
+        - {layer: last, weights: {bits: 8}, activations: {bits: 8}}
       training:
         epochs: 2
         optimizer: {type: sgd, lr: 0.01}
 
-Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the ranges of the
-activations; in training the ranges follow the data, and stay as they are for the last part. Weights have a
-scale for each output channel. With 7 bits (-63..63) ONNX Runtime's fast kernels are exact on processors
-without VNNI too; with 8 it needs slower ones there. `overrides` give chosen layers other settings, by pattern
-(`modules: layer4.*`), class (`type: Linear`) or position (`layer: first`); the last one that chooses a layer
-holds. Teachers may be given under `training`, as in `distill.offline`.
+Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the first ranges of the
+activations. Then `method` says how grids train: `minmax` (ranges follow the data and the weights), `fixed`
+(as calibration left them), `lsq` (learned steps), `lsq+` (learned steps and offsets), `pact` (learned
+clipping) or `dorefa`. Without a method grids below 8 bits learn their steps and the others follow. A learned
+scale that stops being a positive number stops the training, which names it.
 
-Source: Jacob et al. 2018, arXiv:1712.05877.
+Ranges that follow stay as they are for the last part of the training, and so do the statistics of batch norm,
+if `moving_statistics` is below 1. `lowering` trains at wider grids first, each from the calibrated result of
+the one before. With 7 bits (-63..63) ONNX Runtime's fast kernels are exact on processors without VNNI too;
+with 8 it needs slower ones there. `overrides` give chosen layers other settings, by pattern (`modules:
+layer4.*`), class (`type: Linear`) or position (`layer: first`); the last one that chooses a layer holds.
+Teachers may be given under `training`, as in `distill.offline`.
+
+Sources: Jacob et al. 2018, arXiv:1712.05877; Esser et al. 2020, arXiv:1902.08153 (LSQ); the others are named
+in `mcomp_stages/methods/quantization/learned`.
 Differs: batch norm stays in the graph while training, and is folded exactly, sign and all, at conversion.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from mcomp.config import Config, shortens_to
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.quantization.config import Scheme
+from mcomp_stages.methods.quantization.learned.config import Method
 from mcomp_stages.methods.quantization.observers.config import MinMax, ObserverChoice
 
 if TYPE_CHECKING:
@@ -42,47 +56,112 @@ if TYPE_CHECKING:
 
     from mcomp.model.model import Model
     from mcomp.sensitivity.trials import Trials
+    from mcomp.training.loop import Fit
+    from mcomp_stages.methods.quantization.edit import Quantizers
+
+
+class Lowered(Config):
+    """A part of the training in which no grid has fewer bits."""
+
+    bits: Annotated[int, Field(ge=3, le=8, description="of weights and activations, at least")]
+    epochs: Annotated[int, shortens_to(1, ge=1)] = 1
 
 
 class QuantizeQat(Scheme, StageConfig):
     """Quantization-aware training: by default weights s8 per channel and activations u8 per tensor."""
 
-    version = "2"
+    version = "3"
 
     forms = {Form.FLOAT: Form.QUANTIZED}
     varies = "bits"
 
     type: Literal["quantize.qat"] = "quantize.qat"
+    method: Annotated[
+        Method | None, Field(description="how grids train; default: lsq below 8 bits, minmax at 8 and above")
+    ] = None
     observer: Annotated[
-        ObserverChoice, Field(description="how the first ranges follow from the calibration batches")
-    ] = MinMax()
+        ObserverChoice | None,
+        Field(
+            description="how the first ranges follow from the calibration batches; default: mse for lsq "
+            "and lsq+, minmax for the others"
+        ),
+    ] = None
     calibration_batches: Annotated[int, Field(ge=1, description="batches that set the first ranges")] = 8
     moving_ranges: Annotated[
         float, Field(ge=0, le=1, description="share of the training steps in which ranges follow the data")
     ] = 0.75
+    moving_statistics: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of the steps in which batch norm's statistics follow the data"),
+    ] = 1.0
+    lowering: Annotated[
+        tuple[Lowered, ...], Field(description="wider grids to train before, each from the one before")
+    ] = ()
     training: DistilledTraining
 
     def run(self, model: Model, context: Context) -> StageResult:
+        from mcomp_stages.methods.quantization.compare import require_equal
+        from mcomp_stages.methods.quantization.edit import without_quantizers
+
+        batches, before = self.batches(context), []
+        final = self.edit(model, context)
+        for part in self.lowering:
+            fitted = self.trained(model, final.at_least(part.bits), part, context, batches)
+            before.append({"bits": part.bits, **fitted.facts()})
+            model = without_quantizers(fitted.model)
+        result = self.trained(model, final, None, context, batches)
+        comparison = require_equal(result.model, context.example, batches[0])
+        facts: dict[str, Any] = {**result.facts(), **final.facts(), "converted": asdict(comparison)}
+        return StageResult(result.model, facts={**facts, "lowering": before} if before else facts)
+
+    def edit(self, model: Model, context: Context) -> Quantizers:
+        """Return the quantizers that the recipe asks for, with the methods that train them."""
+        from mcomp.training.device import borrowed_threads
+        from mcomp_stages.methods.quantization.learned.assign import with_methods
+        from mcomp_stages.methods.quantization.scheme import quantizers_for
+
+        with borrowed_threads(context.compute.threads):
+            edit = quantizers_for(model.module, context.example, self)
+        return with_methods(edit, self.method.type if self.method else None, context.example)
+
+    def trained(
+        self,
+        model: Model,
+        edit: Quantizers,
+        part: Lowered | None,
+        context: Context,
+        batches: list[dict[str, Tensor]],
+    ) -> Fit:
+        """Calibrate and train a model with these quantizers, for a part of the lowering or for good."""
+        from mcomp.training.optimizers import OwnRates
         from mcomp_stages.methods.distillation.training import fit_with_teachers
         from mcomp_stages.methods.quantization.calibrate import with_moving_ranges
-        from mcomp_stages.methods.quantization.compare import require_equal
-        from mcomp_stages.methods.quantization.edit import Quantizers
+        from mcomp_stages.methods.quantization.training_graph import norms_still_after
 
-        batches = self.batches(context)
-        ranges = context.unit("calibration", lambda: self.calibrated(model, context, batches))
-        edit = Quantizers.model_validate(ranges.numbers["edit"])
+        where = f" at {part.bits} bits" if part else ""
+        training = self.training.model_copy(update={"epochs": part.epochs}) if part else self.training
         inserted = model.edited(edit)
-        inserted.state.update(ranges.tensors)
-        start = with_moving_ranges(inserted, self.num_moving_steps(context))
-        result = fit_with_teachers(start, self.training, context, label="quantize")
-        comparison = require_equal(result.model, context.example, batches[0])
-        facts = {**result.facts(), **edit.facts(), "converted": asdict(comparison)}
-        return StageResult(result.model, facts=facts)
+        ready = context.unit(f"calibration{where}", lambda: self.calibrated(inserted, context, batches))
+        inserted.state.update(ready.tensors)
+        num_steps = training.epochs * self.steps_per_epoch(context)
+        return fit_with_teachers(
+            with_moving_ranges(inserted, int(self.moving_ranges * num_steps)),
+            training,
+            context,
+            label=f"quantize{where}",
+            own_rates=OwnRates("quantizers.", self.scale_lr, getattr(self.method, "weight_decay", 0.0)),
+            prepare=norms_still_after(self.moving_statistics * num_steps),
+        )
+
+    @property
+    def scale_lr(self) -> float:
+        """The learning rate of the learned scales: steps are small numbers, and must stay above zero."""
+        return getattr(self.method, "lr", None) or 0.1 * self.training.optimizer.lr
 
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
         from mcomp_stages.methods.quantization.trials import calibrated_trials
 
-        return calibrated_trials(self, model, context.example, self.batches(context), self.observer, levels)
+        return calibrated_trials(self, model, context.example, self.batches(context), self.observer or MinMax(), levels)
 
     def batches(self, context: Context) -> list[dict[str, Tensor]]:
         """Return the inputs that set the first ranges."""
@@ -93,19 +172,18 @@ class QuantizeQat(Scheme, StageConfig):
         return [split.batch(some).inputs for some in positions]
 
     def calibrated(self, model: Model, context: Context, batches: list[dict[str, Tensor]]) -> Checkpoint:
-        """Return calibrated quantizers: their sites, as an edit, and its tensors."""
+        """Return the tensors of calibrated quantizers."""
         from mcomp.training.device import borrowed_threads
         from mcomp_stages.methods.quantization.calibrate import calibrated
-        from mcomp_stages.methods.quantization.scheme import quantizers_for
+        from mcomp_stages.methods.quantization.learned.start import with_first_scales
 
+        weights_from = getattr(self.method, "weights_from", None)
         with borrowed_threads(context.compute.threads):
-            edit = quantizers_for(model.module, context.example, self)
-            ready = calibrated(model.edited(edit), context.example, batches, self.observer)
-        return Checkpoint(ready.state, {"edit": edit.model_dump(mode="json")})
+            started = with_first_scales(model, weights_from)
+            return Checkpoint(calibrated(started, context.example, batches, self.observer).state)
 
-    def num_moving_steps(self, context: Context) -> int:
-        """Return the number of training steps in which the ranges follow the data."""
+    def steps_per_epoch(self, context: Context) -> int:
+        """Return the number of updates in an epoch."""
         from mcomp.data.sampler import cut_batches
 
-        steps_per_epoch = len(cut_batches(len(context.data.split("train")), context.batch_size))
-        return int(self.moving_ranges * self.training.epochs * steps_per_epoch)
+        return len(cut_batches(len(context.data.split("train")), context.batch_size))

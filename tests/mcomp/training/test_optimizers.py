@@ -9,7 +9,7 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mcomp.training.config import SGD, AdamW, Constant, Cosine, OneCycle, Step, Training
-from mcomp.training.optimizers import make_optimizer, make_schedule
+from mcomp.training.optimizers import OwnRates, make_optimizer, make_schedule
 from tests.mcomp.training.setting import SmallConvNet
 
 
@@ -95,3 +95,17 @@ def test_one_cycle_is_torchs_own() -> None:
 def test_the_shortest_trainings_have_a_rate(schedule: Any, num_steps: int) -> None:
     seen = rates(schedule, num_steps)
     assert all(0 < rate <= 2.0 for rate in seen)
+
+
+def test_parameters_with_rates_of_their_own_make_a_group_of_their_own() -> None:
+    module = SmallConvNet()
+    training = Training(epochs=1, optimizer=SGD(lr=0.3, weight_decay=0.1))
+    optimizer = make_optimizer(module, training, OwnRates("fc.", lr=0.01, weight_decay=0.5))
+    *_, own = optimizer.param_groups
+    assert own["params"] == [module.fc.weight, module.fc.bias]
+    assert (own["lr"], own["weight_decay"]) == (0.01, 0.5)
+    others = [each for group in optimizer.param_groups[:2] for each in group["params"]]
+    assert not {id(each) for each in others} & {id(each) for each in own["params"]}
+    same_rate = make_optimizer(module, training, OwnRates("fc."))
+    assert [group["lr"] for group in same_rate.param_groups] == [0.3, 0.3, 0.3]
+    assert len(make_optimizer(module, training, OwnRates("quantizers.")).param_groups) == 2

@@ -25,7 +25,16 @@ from mcomp.model.model import Model
 from mcomp.recipe.schema import RecipeRef
 from mcomp.stage import Context
 from mcomp.training import loop
-from mcomp.training.config import SGD, AdamW, Checkpointing, EarlyStop, OneCycle, Step, Training
+from mcomp.training.config import (
+    SGD,
+    AdamW,
+    Checkpointing,
+    EarlyStop,
+    Gradients,
+    OneCycle,
+    Step,
+    Training,
+)
 from mcomp.training.loop import fit
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.distillation.training import fit_with_teachers
@@ -83,6 +92,12 @@ def with_masks(context: Context, often: Checkpointing) -> tuple[Model, Any]:
     return result.model, result.facts()
 
 
+def with_rounded_gradients(context: Context, often: Checkpointing) -> tuple[Model, Any]:
+    training = Training(epochs=3, gradients=Gradients(bits=4), checkpoint=often)
+    result = fit(small_model(), training, context, label="train", loss=label_loss)
+    return result.model, result.facts()
+
+
 def with_other_generators(context: Context, often: Checkpointing) -> tuple[Model, Any]:
     def loss(batch: Batch, output: Tensor) -> Tensor:
         return label_loss(batch, output) * (1 + random.random() + np.random.rand())
@@ -105,13 +120,26 @@ def with_quantizers(context: Context, often: Checkpointing) -> tuple[Model, Any]
     return result.model, result.facts
 
 
+def with_learned_scales(context: Context, often: Checkpointing) -> tuple[Model, Any]:
+    asked = {"weights": {"bits": 3}, "activations": {"bits": 3}, "moving_statistics": 0.5}
+    stage = QuantizeQat.model_validate(
+        {**asked, "method": {"type": "lsq+", "lr": 0.01}, "training": {"epochs": 3}}
+    )
+    training = stage.training.model_copy(update={"checkpoint": often})
+    result = stage.model_copy(update={"training": training}).run(small_model(), context)
+    assert result.model is not None
+    return result.model, result.facts
+
+
 RUNS: tuple[Run, ...] = (
     with_momentum,
     with_early_stop,
     with_masks,
+    with_rounded_gradients,
     with_other_generators,
     with_teachers,
     with_quantizers,
+    with_learned_scales,
 )
 
 

@@ -14,7 +14,8 @@ from mcomp.model.model import Model
 from mcomp.recipe.schema import RecipeRef
 from mcomp.stage import Context
 from mcomp.training.device import borrowed_threads, chosen_device
-from mcomp.training.loop import Fit, fit
+from mcomp.training.loop import Fit, Prepare, fit
+from mcomp.training.optimizers import OwnRates
 from mcomp.training.update import Loss
 from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
 from mcomp_stages.methods.distillation.losses import dkd, kd
@@ -29,7 +30,15 @@ DISTANCES: dict[str, Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def fit_with_teachers(model: Model, training: DistilledTraining, context: Context, label: str) -> Fit:
+def fit_with_teachers(
+    model: Model,
+    training: DistilledTraining,
+    context: Context,
+    label: str,
+    *,
+    own_rates: OwnRates | None = None,
+    prepare: Prepare | None = None,
+) -> Fit:
     """Return a trained copy of `model` (see `mcomp.training.loop.fit`), distilled if there are teachers.
 
     The loss is (1 - weight) of the task's loss and `weight` of the mean distance to the teachers.
@@ -40,10 +49,11 @@ def fit_with_teachers(model: Model, training: DistilledTraining, context: Contex
     def task_loss(batch: Batch, output: Tensor) -> Tensor:
         return task.loss(output, batch.target)
 
-    if not training.teachers:
-        return fit(model, training, context, label=label, loss=task_loss)
-    teachers = ready_teachers(model, training.teachers, context)
-    return fit(model, training, context, label=label, loss=distilled_loss(task_loss, training.loss, teachers))
+    loss: Loss = task_loss
+    if training.teachers:
+        teachers = ready_teachers(model, training.teachers, context)
+        loss = distilled_loss(task_loss, training.loss, teachers)
+    return fit(model, training, context, label=label, loss=loss, own_rates=own_rates, prepare=prepare)
 
 
 def distilled_loss(task_loss: Loss, config: KD | DKD, teachers: Teachers) -> Loss:

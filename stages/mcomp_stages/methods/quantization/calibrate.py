@@ -18,7 +18,9 @@ from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 Inputs = Mapping[str, Tensor]
 
 
-def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observer: ObserverChoice) -> Model:
+def calibrated(
+    model: Model, example: Inputs, batches: Iterable[Inputs], observer: ObserverChoice | None
+) -> Model:
     """Return a copy of a model with quantizers whose ranges come from `batches`."""
     model = model.copy()
     graph = model.training_module(example)
@@ -27,14 +29,15 @@ def calibrated(model: Model, example: Inputs, batches: Iterable[Inputs], observe
     return model.with_trained(graph)
 
 
-def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: ObserverChoice) -> None:
+def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: ObserverChoice | None) -> None:
     """Set the ranges of the activations by running inputs through the graph in float, in inference mode.
 
+    Without a choice each quantizer gets the observer that serves it.
     Raises StageError, naming the first site, if values are not finite.
     """
     graph.train(False)
     quantizers = graph.activation_quantizers()
-    observers = {site: observer_for(choice) for site in quantizers}
+    observers = {site: observer_for(choice or each.OBSERVER) for site, each in quantizers.items()}
     for site, quantizer in quantizers.items():
         quantizer.watch = partial(observe, observers[site], site)
     num_batches = 0
@@ -56,7 +59,10 @@ def observe(observer: Observer, site: str, x: Tensor) -> None:
 
 
 def with_moving_ranges(model: Model, num_steps: int) -> Model:
-    """Return a copy whose ranges follow the data for the next `num_steps` training steps, then stay."""
+    """Return a copy whose ranges follow the data for the next `num_steps` training steps, then stay.
+
+    Those that do not follow what they see have no count of steps, or do not look at it.
+    """
     moved = model.copy()
     for name, tensor in moved.state.items():
         if name.startswith("quantizers.") and name.endswith(".updates_left"):

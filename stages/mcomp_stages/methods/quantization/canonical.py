@@ -78,3 +78,11 @@ def remove_dropout(graph: Graph) -> None:
             source = node.args[0]
             assert isinstance(source, Node)
             replace(node, source)
+
+
+def pure(target: Any) -> Any:
+    """Return the operator that gives the same without changing its input, which may be read again."""
+    if not isinstance(target, torch._ops.OpOverload) or not target._schema.is_mutable:
+        return target
+    namespace, _, name = target._schema.name.partition("::")
+    return getattr(getattr(getattr(torch.ops, namespace), name.rstrip("_")), target._overloadname)

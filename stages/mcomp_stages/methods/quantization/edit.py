@@ -5,8 +5,10 @@ This is the contract between placement, calibration, training, conversion and ex
 - `Quantizers.activations` says for each site of an activation what grid it has (`config.Activations`), and
   `Quantizers.weights` the same for each weight, by its parameter's name (`sites.WeightSite`). A stage decides
   what stands there (`scheme.quantizers_for`, or on its own); nothing else is looked up later.
-- The state holds `quantizers.<site>.low`, `.high`, `.seen` and `.updates_left` for an activation, and
-  `quantizers.<weight>.scale` and `.zero_point` for a weight with `scale: stored`.
+- `Quantizers.methods` says how a site trains (`learned.choice`), unless its grid follows what it sees.
+- The state holds `quantizers.<site>.low`, `.high`, `.seen` and `.updates_left` for an activation (or what
+  its method has, `ActivationQuantizer.fresh`), and `quantizers.<weight>.scale` and `.zero_point` for a weight
+  with `scale: stored`.
 - `training_module` gives the `QuantizedGraph`, `inference_module` the integers that will be served.
 """
 
@@ -14,10 +16,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from mcomp.model.edits import Edit, State
 from mcomp_stages.methods.quantization.config import Activations
+from mcomp_stages.methods.quantization.learned.config import ActivationMethod
 from mcomp_stages.methods.quantization.sites import WeightSite, multiplies_in_integers
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 
+Grid = TypeVar("Grid", Activations, WeightSite)
+
+
 class Quantizers(Edit):
     """The quantizers of a model, by site."""
 
@@ -35,6 +42,11 @@ class Quantizers(Edit):
     kind: Literal["quantizers"] = "quantizers"
     activations: dict[str, Activations] = {}
     weights: dict[str, WeightSite] = {}
+    methods: dict[str, ActivationMethod] = {}
+
+    def method(self, site: str) -> ActivationMethod:
+        """Return how a site trains."""
+        return self.methods.get(site, "minmax")
 
     @property
     def integer_weights(self) -> tuple[str, ...]:
@@ -48,7 +60,8 @@ class Quantizers(Edit):
 
     def apply(self, module: nn.Module, state: State) -> None:
         """Give every site that has no state yet a fresh one; the module itself does not change."""
-        from mcomp_stages.methods.quantization.fake_quantize import fresh_state, stored_grid
+        from mcomp_stages.methods.quantization.fake_quantize import stored_grid
+        from mcomp_stages.methods.quantization.learned.choice import ACTIVATIONS
 
         for name, site in self.weights.items():
             try:
@@ -56,18 +69,24 @@ class Quantizers(Edit):
             except AttributeError as error:
                 raise ValueError(f"{name} is to be quantized, and the model has no such weight") from error
             add_state(state, name, stored_grid(weight, site))
-        for name in self.activations:
-            add_state(state, name, fresh_state())
+        for name, grid in self.activations.items():
+            add_state(state, name, ACTIVATIONS[self.method(name)].fresh(grid))
 
     def training_module(self, model: Model, example: Mapping[str, Tensor]) -> QuantizedGraph:
         """Capture the model and put its quantizers in. Raises StageError if a site is not there any more."""
-        from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
+        from mcomp_stages.methods.quantization.learned.choice import ACTIVATIONS, WEIGHTS
         from mcomp_stages.methods.quantization.training_graph import canonical_graph, insert_quantizers
 
         tensors = site_states(model.state)
         quantizers: dict[str, nn.Module] = {
-            **{name: WeightQuantizer(site, tensors.get(name)) for name, site in self.weights.items()},
-            **{name: ActivationQuantizer(grid, tensors[name]) for name, grid in self.activations.items()},
+            **{
+                name: WEIGHTS[self.method(name)](site, tensors.get(name))
+                for name, site in self.weights.items()
+            },
+            **{
+                name: ACTIVATIONS[self.method(name)](grid, tensors[name])
+                for name, grid in self.activations.items()
+            },
         }
         return insert_quantizers(canonical_graph(model.module, example), quantizers)
 
@@ -88,6 +107,12 @@ class Quantizers(Edit):
             for name, tensor in quantizer.state_dict().items()
         }
 
+    def at_least(self, bits: int) -> Quantizers:
+        """Return the edit with grids of at least so many bits."""
+        weights = {name: wider(site, bits) for name, site in self.weights.items()}
+        activations = {name: wider(grid, bits) for name, grid in self.activations.items()}
+        return self.model_copy(update={"weights": weights, "activations": activations})
+
     def facts(self) -> dict[str, Any]:
         """Return what a report shows of the sites: their names, and how many there are of each width."""
         return {
@@ -95,12 +120,26 @@ class Quantizers(Edit):
             "weights": list(self.weights),
             "activation_bits": num_of_each(grid.bits for grid in self.activations.values()),
             "weight_bits": num_of_each(site.bits for site in self.weights.values()),
+            "methods": num_of_each(self.method(site) for site in (*self.activations, *self.weights)),
         }
 
 
-def num_of_each(bits: Iterable[int]) -> dict[str, int]:
-    """Return how often each width comes, by its digits: keys of JSON are texts."""
-    return {str(width): num for width, num in sorted(Counter(bits).items())}
+def wider(grid: Grid, bits: int) -> Grid:
+    """Return a grid with at least so many bits."""
+    return grid.model_copy(update={"bits": max(bits, grid.bits)})
+
+
+def without_quantizers(model: Model) -> Model:
+    """Return the float model that quantizers stand in; its weights are shared."""
+    state = {name: tensor for name, tensor in model.state.items() if not name.startswith("quantizers.")}
+    edits = tuple(edit for edit in model.edits if not isinstance(edit, Quantizers))
+    return replace(model, edits=edits, state=state)
+
+
+def num_of_each(values: Iterable[Any]) -> dict[str, int]:
+    """Return how often each value comes; keys of JSON are texts."""
+    count = Counter(values)
+    return {str(value): count[value] for value in sorted(count)}
 
 
 def add_state(state: State, site: str, tensors: State) -> None:

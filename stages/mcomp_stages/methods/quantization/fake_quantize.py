@@ -1,16 +1,13 @@
-"""Quantizers for training: round to the grid on the way forward, let the gradient through on the way back.
+"""Quantizers for training whose grids follow the data and the weights, or stay.
 
-The forward pass uses the arithmetic of `operators` to the last bit, so that a converted model equals the
-trained one. torch's own `fake_quantize_*` kernels multiply by the inverse scale and round after the zero
-point is added, which breaks ties another way, and take over three times as long on a CPU; its fused
-moving-average kernel is not symmetric for channels of one sign.
+Other ways to train a grid are in `learned`; what stands at a site is chosen in `learned.choice`.
 Source: Jacob et al. 2018, arXiv:1712.05877.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,68 +21,42 @@ from mcomp_stages.methods.quantization.grid import (
     weight_grid,
     weight_limits,
 )
+from mcomp_stages.methods.quantization.observers.config import MinMax, ObserverChoice
 from mcomp_stages.methods.quantization.observers.extremes import towards
 from mcomp_stages.methods.quantization.observers.observer import Integers, Range
+from mcomp_stages.methods.quantization.rounding import RoundActivation, RoundToLimits, RoundWeight
 from mcomp_stages.methods.quantization.sites import WeightSite
 
 # How far a range goes towards that of a training batch: it looks back over some 20 batches.
 NEWEST = 0.05
 
 
-class RoundActivation(torch.autograd.Function):
-    """Round to a grid; the gradient passes where the value was not saturated."""
+class Quantizer(nn.Module):
+    """Holds tensors by name: those in LEARNED as parameters, the others as buffers.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
-        offset = zero_point.to(x.dtype)
-        ctx.save_for_backward(x, (lowest - 0.5 - offset) * scale, (highest + 0.5 - offset) * scale)
-        return torch.div(x, scale).round_().add_(offset).clamp_(lowest, highest).sub_(offset).mul_(scale)
+    Those in POSITIVE make no sense at zero or below it.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, low, high = ctx.saved_tensors
-        # One vectorised pass over the gradient instead of a comparison, a mask and a product.
-        passed = torch.ops.aten.hardtanh_backward(gradients[0], x, low.item(), high.item())
-        return passed, None, None, None, None
+    LEARNED: ClassVar[Sequence[str]] = ()
+    POSITIVE: ClassVar[Sequence[str]] = ()
 
-
-class RoundWeight(torch.autograd.Function):
-    """Round to a grid that reaches as far as the weight; nothing saturates, so the whole gradient passes."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
-        return torch.div(weight, scale).round_().mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
+    def hold(self, state: Mapping[str, Tensor]) -> None:
+        """Register the tensors of a state."""
+        for name, tensor in state.items():
+            if name in self.LEARNED:
+                self.register_parameter(name, nn.Parameter(tensor))
+            else:
+                self.register_buffer(name, tensor)
 
 
-class RoundToLimits(torch.autograd.Function):
-    """Round to a grid that may end before the weight does; the gradient passes where it does not."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int
-    ) -> Tensor:
-        free = torch.div(weight, scale).round_().add_(zero_point)
-        rounded = free.clamp(lowest, highest)
-        ctx.save_for_backward(free == rounded)
-        return rounded.sub_(zero_point).mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None, None, None
-
-
-class ActivationQuantizer(nn.Module):
-    """Quantize one activation per tensor.
+class ActivationQuantizer(Quantizer):
+    """Quantize one activation per tensor, on a grid whose range follows the data for a while.
 
     Buffers: `low` and `high`, the range; `seen`, how many calibration batches gave it; `updates_left`, how
     many more training steps move it. While `watch` is set, values are shown to it and pass as they are.
     """
 
+    OBSERVER: ClassVar[ObserverChoice] = MinMax()
     low: Tensor
     high: Tensor
     seen: Tensor
@@ -97,23 +68,45 @@ class ActivationQuantizer(nn.Module):
         super().__init__()
         self.settings = settings or Activations()
         self.limits = activation_limits(self.settings)
-        for name, tensor in (state or fresh_state()).items():
-            self.register_buffer(name, tensor)
+        self.hold(self.fresh(self.settings) if state is None else state)
         self.watch: Callable[[Tensor], None] | None = None
+
+    @classmethod
+    def fresh(cls, settings: Activations) -> dict[str, Tensor]:
+        """Return the tensors of one that has seen nothing."""
+        return {
+            "low": torch.zeros(()),
+            "high": torch.zeros(()),
+            "seen": torch.zeros((), dtype=torch.int64),
+            "updates_left": torch.zeros((), dtype=torch.int64),
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         if self.watch is not None:
             self.watch(x.detach())
             return x
+        return self.rounded(x)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Return values on the grid, which follows them first if it still does."""
         if self.training and self.updates_left > 0:
             self.follow(x.detach())
-        ends = self.limits.lowest, self.limits.highest
-        rounded: Tensor = RoundActivation.apply(x, *self.grid(), *ends)  # type: ignore[no-untyped-call]  # torch's
+        return self.on_grid(x)
+
+    def on_grid(self, x: Tensor) -> Tensor:
+        """Return values rounded to the grid."""
+        scale, _ = self.grid()
+        rounded: Tensor = RoundActivation.apply(x, scale, *self.ends())  # type: ignore[no-untyped-call]  # torch's
         return rounded
 
     def grid(self) -> Grid:
         """Return the float32 scale and the zero point, both scalars."""
         return activation_grid(self.low, self.high, self.settings)
+
+    def ends(self) -> tuple[int, int]:
+        """Return how many steps the grid reaches below zero, negative or zero, and above."""
+        zero_point = int(self.grid()[1])
+        return self.limits.lowest - zero_point, self.limits.highest - zero_point
 
     def integers(self) -> Integers:
         """Return what a range has to be found for."""
@@ -136,14 +129,13 @@ class ActivationQuantizer(nn.Module):
         self.updates_left -= 1
 
 
-def fresh_state() -> dict[str, Tensor]:
-    """Return the buffers of an activation quantizer that has seen nothing."""
-    return {
-        "low": torch.zeros(()),
-        "high": torch.zeros(()),
-        "seen": torch.zeros((), dtype=torch.int64),
-        "updates_left": torch.zeros((), dtype=torch.int64),
-    }
+class FixedActivation(ActivationQuantizer):
+    """The grid that calibration found."""
+
+    OBSERVER: ClassVar[ObserverChoice] = MinMax()
+
+    def rounded(self, x: Tensor) -> Tensor:
+        return self.on_grid(x)
 
 
 class WeightIntegers(NamedTuple):
@@ -157,7 +149,7 @@ class WeightIntegers(NamedTuple):
     zero_point: Tensor
 
 
-class WeightQuantizer(nn.Module):
+class WeightQuantizer(Quantizer):
     """Quantize a weight as its site says.
 
     With `scale: stored` the grid is in the buffers `scale` and `zero_point`; else it follows the weight.
@@ -170,8 +162,7 @@ class WeightQuantizer(nn.Module):
         super().__init__()
         self.site = site or WeightSite()
         self.limits = weight_limits(self.site)
-        for name, tensor in (state or {}).items():
-            self.register_buffer(name, tensor)
+        self.hold(state or {})
 
     def forward(self, weight: Tensor) -> Tensor:
         scale, zero_point = (spread(part, weight, self.site.scale_axis) for part in self.grid(weight))
@@ -185,7 +176,7 @@ class WeightQuantizer(nn.Module):
     def grid(self, weight: Tensor) -> Grid:
         """Return the scale and the zero point."""
         if self.site.scale == "stored":
-            return self.scale, self.zero_point
+            return self.scale.detach(), self.zero_point
         return weight_grid(weight, self.site, self.site.axis)
 
     def integers(self, weight: Tensor) -> WeightIntegers:

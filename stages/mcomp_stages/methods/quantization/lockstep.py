@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
+from mcomp_stages.methods.quantization.canonical import pure
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 Inputs = Mapping[str, Tensor]
@@ -41,14 +42,6 @@ class Side(Interpreter):
     def compute(self, node: Node) -> None:
         """Compute the value of a node, or compute it again."""
         self.env[node] = self.run_node(node)
-
-
-def pure(target: Any) -> Any:
-    """Return the operator that gives the same without changing its input, which may be read again."""
-    if not isinstance(target, torch._ops.OpOverload) or not target._schema.is_mutable:
-        return target
-    namespace, _, name = target._schema.name.partition("::")
-    return getattr(getattr(getattr(torch.ops, namespace), name.rstrip("_")), target._overloadname)
 
 
 class Lockstep:

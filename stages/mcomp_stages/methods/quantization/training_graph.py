@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from mcomp.errors import StageError
-from mcomp.model.graph import capture, set_training
-from mcomp_stages.methods.quantization.canonical import canonical_pooling
-from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer, WeightQuantizer
-from mcomp_stages.methods.quantization.placement import site_values
+from mcomp.model.graph import TRAINING_ARGUMENT, capture, set_training
+from mcomp_stages.methods.quantization.canonical import canonical_pooling, pure
+from mcomp_stages.methods.quantization.fake_quantize import (
+    ActivationQuantizer,
+    Quantizer,
+    WeightQuantizer,
+)
+from mcomp_stages.methods.quantization.placement import NORMS, site_values
 
 
 class QuantizedGraph(GraphModule):
-    """A captured graph with quantizers. It shares parameters and buffers, by their names, with its model."""
+    """A captured graph with quantizers. It shares parameters and buffers, by their names, with its model.
+
+    With `still_norms` batch norm computes with its running statistics, and leaves them, in training too.
+    """
+
+    still_norms = False
 
     def train(self, mode: bool = True) -> QuantizedGraph:
         """Switch batch norm, dropout and the quantizers."""
         set_training(self, mode)
         nn.Module.train(self, mode)
+        if self.still_norms:
+            self.keep_norms(True)
         return self
+
+    def keep_norms(self, still: bool) -> None:
+        """Let the statistics of batch norm stay as they are in training, or follow the data."""
+        self.still_norms = still
+        for target in NORMS:
+            for node in self.graph.find_nodes(op="call_function", target=target):
+                node.update_arg(TRAINING_ARGUMENT[target], self.training and not still)
+        self.recompile()
+
+    def require_sound(self, where: str) -> None:
+        """Raise StageError, naming the site, if a learned scale is not a positive number any more."""
+        scales = self.positive()
+        if not scales:
+            return
+        ends = torch.stack([end for each in scales.values() for end in torch.aminmax(each.detach())])
+        if bool(((ends > 0) & torch.isfinite(ends)).all()):  # one wait for the device
+            return
+        lowest = {name: float(each.detach().min()) for name, each in scales.items()}
+        name = next(name for name, each in scales.items() if not sound(each))
+        raise StageError(
+            f"{where}: the learned scale became {lowest[name]:.3g}; give the scales a lower lr in `method`",
+            module=name,
+        )
+
+    def positive(self) -> dict[str, Tensor]:
+        """Return the learned scales that must be positive, by site."""
+        return {
+            site: getattr(quantizer, name)
+            for site, quantizer in self.by_site().items()
+            if isinstance(quantizer, Quantizer)
+            for name in quantizer.POSITIVE
+        }
 
     def activation_quantizers(self) -> dict[str, ActivationQuantizer]:
         """Return the activation quantizers by site."""
@@ -77,3 +121,21 @@ def insert(graph_module: GraphModule, site: str, value: Node, quantizer: nn.Modu
         call = graph_module.graph.call_module(target, (value,))
     call.meta = {**value.meta, "site": site}
     value.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+    for user in call.users:  # a quantizer reads its result again for the gradient
+        user.target = pure(user.target)
+
+
+def sound(scale: Tensor) -> bool:
+    """Whether all scales are positive numbers."""
+    return bool(((scale > 0) & torch.isfinite(scale)).all())
+
+
+def norms_still_after(num_updates: float) -> Callable[[nn.Module, int], None]:
+    """Return what lets the statistics of batch norm stay as they are after so many updates."""
+
+    def prepare(module: nn.Module, done: int) -> None:
+        assert isinstance(module, QuantizedGraph)
+        if module.still_norms != (done >= num_updates):
+            module.keep_norms(done >= num_updates)
+
+    return prepare

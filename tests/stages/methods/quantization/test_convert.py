@@ -11,9 +11,13 @@ from torch.fx import GraphModule
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.compare import compare, require_equal
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.learned.assign import with_methods
+from mcomp_stages.methods.quantization.learned.start import with_first_scales
+from mcomp_stages.methods.quantization.scheme import quantizers_for
 from mcomp_stages.methods.quantization.sites import WeightSite
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 from tests.architectures import VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet
@@ -143,6 +147,18 @@ def test_converted_equals_trained_at_the_edges(change: str) -> None:
     assert require_equal(model, EXAMPLE, pictures()).agreement >= 0.999
     with torch.no_grad():
         assert torch.isfinite(model.inference_module(EXAMPLE)(**pictures())).all()
+
+
+@pytest.mark.parametrize("method", ["lsq", "lsq+", "pact", "dorefa", "fixed"])
+@pytest.mark.parametrize(
+    "change", ["one-signed channels", "zero and negative gains", "huge bias", "channel of zeros"]
+)
+def test_converted_equals_trained_at_the_edges_with_every_method(change: str, method: Any) -> None:
+    model, inputs = edited(change), pictures()
+    scheme = Scheme.model_validate({"weights": {"bits": 4}, "activations": {"bits": 4}})
+    edit = with_methods(quantizers_for(model.module, EXAMPLE, scheme), method, EXAMPLE)
+    ready = calibrated(with_first_scales(model.edited(edit), None), EXAMPLE, [inputs], None)
+    assert require_equal(ready, EXAMPLE, inputs).agreement >= 0.999
 
 
 def test_converted_holds_integers_and_no_batch_norm(residual: Model) -> None:

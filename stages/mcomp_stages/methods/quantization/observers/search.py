@@ -30,7 +30,7 @@ class HistogramObserver:
 
     def range(self, grid: Integers) -> Range:
         bins = self.histogram.bins(grid)
-        levels = grid.levels // 2 if grid.symmetric else grid.levels
+        levels = (grid.levels + 1) // 2 if grid.symmetric else grid.levels  # zero and above
         first, end = best_span(self.loss_of(bins, levels), len(bins.counts), -bins.first, levels)
         return cut(self.histogram, bins, first, end, grid)
 

@@ -1,0 +1,1 @@
+"""Scales that training changes, and the other ways to quantize while training."""
