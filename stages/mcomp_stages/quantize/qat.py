@@ -138,7 +138,7 @@ class QuantizeQat(Scheme, StageConfig):
         from mcomp_stages.methods.quantization.calibrate import with_moving_ranges
         from mcomp_stages.methods.quantization.training_graph import norms_still_after
 
-        where = f" at {part.bits} bits" if part else ""
+        where = f"-at-{part.bits}-bits" if part else ""
         training = self.training.model_copy(update={"epochs": part.epochs}) if part else self.training
         inserted = model.edited(edit)
         ready = context.unit(f"calibration{where}", lambda: self.calibrated(inserted, context, batches))
@@ -161,7 +161,9 @@ class QuantizeQat(Scheme, StageConfig):
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
         from mcomp_stages.methods.quantization.trials import calibrated_trials
 
-        return calibrated_trials(self, model, context.example, self.batches(context), self.observer or MinMax(), levels)
+        return calibrated_trials(
+            self, model, context.example, self.batches(context), self.observer or MinMax(), levels
+        )
 
     def batches(self, context: Context) -> list[dict[str, Tensor]]:
         """Return the inputs that set the first ranges."""

@@ -173,7 +173,7 @@ def test_bits_are_lowered_one_part_after_the_other() -> None:
     assert [part["bits"] for part in result.facts["lowering"]] == [8, 4]
     assert result.facts["weight_bits"] == {"2": 2}
     assert isinstance(context.reporter, Quiet)
-    totals = {"quantize at 8 bits": 3, "quantize at 4 bits": 3, "quantize": 6}
+    totals = {"quantize-at-8-bits": 3, "quantize-at-4-bits": 3, "quantize": 6}
     assert context.reporter.totals == totals
 
 
