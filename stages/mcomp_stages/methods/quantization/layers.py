@@ -101,12 +101,12 @@ def store_integers(
     scale_O = layer.weight.scale.expand(steps.shape[site.axis])
     folded = integer_layer(steps, scale_O, layer.bias, layer.affine, input_scale, site.axis)
     scale = folded.weight_scale
-    if site.per == "tensor" and (scale == scale[0]).all():
-        scale = scale[0]
     if PACKED_BITS < site.bits < 8:  # a byte anyway: around zero, as the kernels run fastest
         weight, zero_point = folded.weight.to(torch.int8), torch.zeros((), dtype=torch.int8)
     else:
         weight, zero_point = on_grid(folded.weight, layer)
+    if site.per == "tensor" and (scale == scale[0]).all() and (zero_point == zero_point.flatten()[0]).all():
+        scale, zero_point = scale[0], zero_point.flatten()[0]
     kind = stored_type(site) + (WIDENED if site.bits <= PACKED_BITS else "")
     weights = dequantized(graph_module, f"{prefix}weight", kind, weight, scale, zero_point, site.axis)
     no_offset = torch.zeros((), dtype=torch.int32)

@@ -104,6 +104,21 @@ def test_a_clip_in_front_of_a_narrow_grid_that_ends_there_is_dropped() -> None:
     assert found == {4: 0, 8: 2}
 
 
+@pytest.mark.parametrize("turned", [0, 1])
+def test_one_zero_point_for_a_tensor_may_differ_from_channel_to_channel_behind_a_norm(turned: int) -> None:
+    model = float_model()
+    with torch.no_grad():
+        for part in model.module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_var.fill_(1.0)  # type: ignore[union-attr]
+                part.weight.fill_(1.0)[:turned].neg_()
+    scheme = Scheme.model_validate({"weights": {"per": "tensor", "symmetric": False}})
+    model = quantized_model(model, scheme=scheme)
+    assert require_equal(model, EXAMPLE, pictures(16)).agreement >= 0.999
+    _, converted = both(model)
+    assert dict(converted.named_buffers())["stem.weight_scale"].ndim == turned
+
+
 def test_converted_is_close_to_the_float_model(residual: Model) -> None:
     with torch.no_grad():
         expected, got = residual.module(**pictures()), residual.inference_module(EXAMPLE)(**pictures())

@@ -1,0 +1,80 @@
+"""The steps of static quantization in order: what comes before the quantizers, ranges, what comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mcomp.errors import StageError
+from mcomp.model.model import Model
+from mcomp_stages.methods.quantization.bias_correction import with_corrected_biases
+from mcomp_stages.methods.quantization.calibrate import calibrated
+from mcomp_stages.methods.quantization.config import Scheme
+from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.equalize import equalized
+from mcomp_stages.methods.quantization.lockstep import Inputs
+from mcomp_stages.methods.quantization.observers.config import ObserverChoice
+from mcomp_stages.methods.quantization.post_training.weight_ranges import (
+    set_weight_ranges,
+    with_stored_scales,
+)
+from mcomp_stages.methods.quantization.scheme import quantizers_for
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """How a model is quantized by a few samples: on which inputs, and with what.
+
+    `example` is what graphs are captured with; `batches` are the calibration inputs.
+    """
+
+    example: Inputs
+    batches: Sequence[Inputs]
+    observer: ObserverChoice
+    weight_range: str
+    equalize: bool = False
+    bias_correction: bool = False
+
+    def prepared(self, model: Model) -> tuple[Model, dict[str, Any]]:
+        """Return a float model that computes the same and rounds better, and what was done."""
+        if not self.equalize:
+            return model, {}
+        changed, factors = equalized(model, self.example)
+        return changed, {"equalized": factors}
+
+    def quantized(self, prepared: Model, scheme: Scheme) -> Model:
+        """Return a copy with quantizers whose ranges are set.
+
+        Raises StageError naming a site whose values are not finite, or zero in all samples.
+        """
+        edit = with_stored_scales(quantizers_for(prepared.module, self.example, scheme))
+        model = prepared.edited(edit)
+        set_weight_ranges(model, edit, self.weight_range)
+        model = calibrated(model, self.example, self.batches, self.observer)
+        require_ranges(model, edit)
+        return model
+
+    def finished(self, reference: Model, model: Model) -> tuple[Model, dict[str, Any]]:
+        """Return a copy in which the biases make up for the roundings, and what was done.
+
+        `reference` has the same quantizers, and weights that are not rounded yet.
+        """
+        if not self.bias_correction:
+            return model, {}
+        corrected, shifts = with_corrected_biases(reference, model, self.example, self.batches)
+        return corrected, {"bias_shifts": shifts}
+
+
+def require_ranges(model: Model, edit: Quantizers) -> None:
+    """Raise StageError naming the first activation that was zero in all samples: its grid is unknown."""
+    for site in edit.activations:
+        low, high = (model.state[f"quantizers.{site}.{end}"] for end in ("low", "high"))
+        if not torch.maximum(low.abs(), high.abs()) > 0:
+            raise StageError(
+                "it is zero in all calibration samples, so nothing is known of its range; "
+                "give other samples, or keep_float: the layers that read it",
+                module=site,
+            )
