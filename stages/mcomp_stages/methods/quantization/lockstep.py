@@ -80,10 +80,17 @@ class Lockstep:
             side.compute(node)
 
     def recompute(self, nodes: Iterable[Node]) -> None:
-        """Compute nodes of the quantized side again, in their order, after what they read was changed."""
-        for node in nodes:
-            for _, side in self.pairs:
+        """Compute nodes of the quantized side again, in their order, after what they read was changed.
+
+        Those whose values nothing reads any more are forgotten again.
+        """
+        nodes = list(nodes)
+        for _, side in self.pairs:
+            gone = [node for node in nodes if node not in side.env]
+            for node in nodes:
                 side.compute(node)
+            for node in gone:
+                del side.env[node]
 
     def drop(self, nodes: Iterable[Node]) -> None:
         """Forget values that nothing reads any more."""

@@ -68,6 +68,21 @@ def test_values_are_kept_to_their_last_use_and_no_longer() -> None:
     assert list(walk.pairs[1][1].env) == weights
 
 
+def test_what_was_forgotten_is_forgotten_again_after_it_was_computed_again() -> None:
+    reference, graph = graphs()
+    walk = Lockstep(reference, graph, BATCHES)
+    segments = {segment.output: segment for segment in layer_segments(graph)}
+
+    def visit(node: Node) -> None:
+        if node in segments:
+            there = set(walk.pairs[0][1].env)
+            walk.recompute([node.args[1] for node in segments[node].layers] + list(segments[node].nodes))  # type: ignore[arg-type]
+            assert set(walk.pairs[0][1].env) == there
+
+    walk.walk(visit, [(value, each.output) for each in segments.values() for value in each.inputs])
+    assert list(walk.pairs[0][1].env) == [node for node in graph.graph.nodes if node.op == "get_attr"]
+
+
 def test_a_value_is_kept_as_long_as_it_is_asked_for() -> None:
     reference, graph = graphs()
     walk = Lockstep(reference, graph, BATCHES)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
@@ -17,11 +18,13 @@ from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.equalize import equalized
 from mcomp_stages.methods.quantization.lockstep import Inputs
 from mcomp_stages.methods.quantization.observers.config import ObserverChoice
+from mcomp_stages.methods.quantization.post_training.reconstruct import Reconstruction
 from mcomp_stages.methods.quantization.post_training.weight_ranges import (
     set_weight_ranges,
     with_stored_scales,
 )
 from mcomp_stages.methods.quantization.scheme import quantizers_for
+from mcomp_stages.methods.quantization.sensitivity import quantizers_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class PostTraining:
     observer: ObserverChoice
     weight_range: str
     equalize: bool = False
+    reconstruction: Reconstruction | None = None
     bias_correction: bool = False
 
     def prepared(self, model: Model) -> tuple[Model, dict[str, Any]]:
@@ -57,15 +61,41 @@ class PostTraining:
         require_ranges(model, edit)
         return model
 
-    def finished(self, reference: Model, model: Model) -> tuple[Model, dict[str, Any]]:
-        """Return a copy in which the biases make up for the roundings, and what was done.
+    def roundings(self, quantized: Model) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the weights that are not rounded to nearest, on their grids, and what they bring."""
+        if self.reconstruction is None:
+            return {}, {}
+        weights, done = self.reconstruction.apply(quantized, self.example, self.batches)
+        return weights, {"relative_error": {each.segment: [each.nearest, each.chosen] for each in done}}
 
-        `reference` has the same quantizers, and weights that are not rounded yet.
-        """
+    def finished(self, quantized: Model, weights: Mapping[str, Tensor]) -> tuple[Model, dict[str, Any]]:
+        """Return a copy with these weights, and biases that make up for all roundings, and what was done."""
+        result = with_weights(quantized, weights)
         if not self.bias_correction:
-            return model, {}
-        corrected, shifts = with_corrected_biases(reference, model, self.example, self.batches)
+            return result, {}
+        corrected, shifts = with_corrected_biases(quantized, result, self.example, self.batches)
         return corrected, {"bias_shifts": shifts}
+
+    def anew(
+        self, prepared: Model, scheme: Scheme, before: Model, weights: Mapping[str, Tensor]
+    ) -> tuple[Model, Model]:
+        """Quantize by another scheme: return the model before its weights are rounded, and as it is done.
+
+        `weights` are the roundings found for `before`; those on grids that are still the same are taken.
+        """
+        quantized = self.quantized(prepared, scheme)
+        old, new = quantizers_of(before).weights, quantizers_of(quantized).weights
+        still = {name: weight for name, weight in weights.items() if new.get(name) == old[name]}
+        return quantized, self.finished(quantized, still)[0]
+
+
+def with_weights(model: Model, weights: Mapping[str, Tensor]) -> Model:
+    """Return a copy with other numbers in some of its weights."""
+    changed = model.copy()
+    with torch.no_grad():
+        for name, weight in weights.items():
+            changed.module.get_parameter(name).copy_(weight)
+    return changed
 
 
 def require_ranges(model: Model, edit: Quantizers) -> None:
