@@ -13,13 +13,24 @@ from pydantic import ValidationError
 from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import StageError
 from mcomp.model.edits import Masks
+from mcomp.model.model import Model
 from mcomp.stage import Context
 from mcomp_stages.export.onnx import ExportOnnx
 from mcomp_stages.methods.quantization import calibrate, compare
+from mcomp_stages.methods.quantization.post_training import reconstruct as rounding
+from mcomp_stages.methods.quantization.sensitivity import quantizers_of
 from mcomp_stages.quantize import static
 from mcomp_stages.quantize.static import QuantizeStatic
+from mcomp_stages.train.supervised import Train
 from tests.mcomp.training.checkpoints import Memory
-from tests.mcomp.training.setting import make_context, same, small_data, small_model, weights
+from tests.mcomp.training.setting import (
+    SmallConvNet,
+    make_context,
+    same,
+    small_data,
+    small_model,
+    weights,
+)
 from tests.stages.samples import sample_of
 
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "kl")
@@ -91,6 +102,96 @@ def test_least_squares_lose_less_of_the_weights_than_extremes() -> None:
     }
     for weight in ("conv.weight", "fc.weight"):
         assert found["least_squares"]["sqnr_db"][weight] >= found["extremes"]["sqnr_db"][weight]
+
+
+def test_adaround_loses_less_of_the_outputs_and_equals_what_will_be_served() -> None:
+    few = {"weights": {"bits": 2}, "adaround": {"steps": 60, "lr": 0.05}}
+    result = quantize(**few).run(small_model(), make_context())
+    plain = quantize(weights={"bits": 2}).run(small_model(), make_context())
+    assert result.facts["converted"]["agreement"] >= 0.999
+    assert result.facts["sqnr_db"]["output"] > plain.facts["sqnr_db"]["output"] + 1
+    for nearest, chosen in result.facts["relative_error"].values():
+        assert chosen <= nearest
+
+
+ROUGH = {"weights": {"bits": 3, "per": "tensor"}, "weight_range": "extremes"}
+
+
+def trained_model() -> Model:
+    """A model with an accuracy to lose."""
+    stage = Train.model_validate({"training": {"epochs": 6, "optimizer": {"type": "sgd", "lr": 0.2}}})
+    model = stage.run(small_model(), make_context()).model
+    assert model is not None
+    return model
+
+
+def fragile_model() -> Model:
+    """The same with one channel of the convolution much larger than the others, until its norm."""
+    model = trained_model()
+    module = model.module
+    assert isinstance(module, SmallConvNet)
+    with torch.no_grad():
+        for tensor, factor in (
+            (module.conv.weight, 100.0),
+            (module.conv.bias, 100.0),
+            (module.norm.running_mean, 100.0),
+            (module.norm.running_var, 100.0**2),
+        ):
+            assert tensor is not None
+            tensor[0] *= factor
+    return model
+
+
+@pytest.mark.parametrize("fallback", ["float", 8])
+def test_a_tolerance_gives_back_layers_until_it_holds_and_says_which(fallback: str | int) -> None:
+    config = quantize(**ROUGH, tolerance={"drop": 0.2, "fallback": fallback})
+    result = config.run(fragile_model(), make_context())
+    facts = result.facts["tolerance"]
+    assert facts["metric_in_float"] - facts["metrics"][0] > 0.2
+    assert facts["metric_in_float"] - facts["metrics"][-1] <= 0.2
+    assert facts["layers"] == ["conv"]
+    assert result.model is not None
+    widths = {name: site.bits for name, site in quantizers_of(result.model).weights.items()}
+    assert widths == ({"fc.weight": 3} if fallback == "float" else {"conv.weight": 8, "fc.weight": 3})
+    assert result.facts["converted"]["agreement"] >= 0.999
+
+
+def test_a_tolerance_that_holds_changes_nothing() -> None:
+    plain = quantize().run(small_model(), make_context())
+    bounded = quantize(tolerance={"drop": 1.0}).run(small_model(), make_context())
+    assert plain.model is not None
+    assert bounded.model is not None
+    assert bounded.facts["tolerance"]["layers"] == []
+    assert same(plain.model.state, bounded.model.state)
+
+
+def test_a_tolerance_out_of_reach_is_an_error_but_not_in_a_rehearsal() -> None:
+    model = fragile_model()
+    config = quantize(**ROUGH, keep_float=["fc"], tolerance={"drop": 0.0})
+    with pytest.raises(StageError, match=r"tolerance cannot be met: .*; raise tolerance\.drop"):
+        config.run(model, make_context())
+    rehearsed = config.run(model, replace(make_context(), rehearsal=True))
+    assert rehearsed.model is not None
+    assert "tolerance" not in rehearsed.facts
+
+
+def test_all_options_together_are_resumed_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quantize(
+        weights={"bits": 3},
+        equalize=True,
+        adaround={"steps": 10},
+        bias_correction=True,
+        tolerance={"drop": 0.02, "fallback": 8},
+    )
+    model, kept = trained_model(), Memory()
+    whole = config.run(model, replace(make_context(), checkpoints=kept))
+    monkeypatch.setattr(rounding, "train_roundings", None)
+    resumed = config.run(model, replace(make_context(), checkpoints=kept))
+    assert resumed.facts == whole.facts
+    assert whole.model is not None
+    assert resumed.model is not None
+    assert same(resumed.model.state, whole.model.state)
+    assert same(weights(resumed.model), weights(whole.model))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +286,9 @@ def test_an_activation_that_is_zero_in_all_samples_is_an_error() -> None:
         ({"observer": {"type": "entropy"}}, "observer"),
         ({"samples": 1}, "samples"),
         ({"weight_range": "mse"}, "weight_range"),
+        ({"adaround": {"per": "model"}}, r"adaround\.per"),
+        ({"tolerance": {"drop": -0.1}}, r"tolerance\.drop"),
+        ({"tolerance": {"fallback": 4}}, r"tolerance\.fallback"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields: dict[str, Any], message: str) -> None:
