@@ -54,7 +54,7 @@ def context_for(data: Data, seed: int, folder: Path) -> Context:
     )
 
 
-def trained_resnet(folder: Path, data: Data, seed: int, depth: int = 20, epochs: int = 20) -> Model:
+def trained_resnet(folder: Path, data: Data, seed: int, depth: int = 8, epochs: int = 20) -> Model:
     """Return a ResNet of width 16, trained the first time it is asked for and kept in `folder`."""
     kept = folder / f"resnet{depth}-{seed}"
     if not (kept / "model.json").exists():

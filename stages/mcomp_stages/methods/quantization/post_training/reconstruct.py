@@ -84,7 +84,7 @@ class Reconstruction:
             names = weights_of(graph, segment, weights) if segment else {}
             if segment is None or not names:
                 return
-            label = f"rounding {len(done)}"
+            label = f"rounding-{len(done)}"
             found = self.unit(label, lambda: self.trained(walk, segment, names, reference.state))
             for name, weight in found.tensors.items():
                 attribute(graph, name).copy_(weight)

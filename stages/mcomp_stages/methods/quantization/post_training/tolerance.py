@@ -69,7 +69,7 @@ class Search:
         would. Raises StageError if none is within the bound while a layer is left to quantize.
         """
         in_float = self.quality(prepared.module).metric
-        metrics = [self.metric("attempt 0", lambda: quantized)]
+        metrics = [self.metric("attempt-0", lambda: quantized)]
         given: tuple[str, ...] = ()
         todo = [] if self.holds(metrics[0], in_float) else self.order(quantized)
         while not self.holds(metrics[-1], in_float):
@@ -77,7 +77,7 @@ class Search:
                 raise self.out_of_reach(in_float, metrics)
             given += todo.pop(0).layers
             changed = with_given_back(scheme, given, self.tolerance.fallback)
-            metrics.append(self.metric(f"attempt {len(metrics)}", lambda changed=changed: anew(changed)))  # type: ignore[misc]
+            metrics.append(self.metric(f"attempt-{len(metrics)}", lambda changed=changed: anew(changed)))  # type: ignore[misc]
         return GivenBack(
             with_given_back(scheme, given, self.tolerance.fallback), given, tuple(metrics), in_float=in_float
         )
