@@ -102,6 +102,8 @@ class Checkpoints(Protocol):
 
     def save(self, label: str, checkpoint: Checkpoint) -> None: ...
 
+    def forget(self, label: str) -> None: ...
+
 
 def require_label(label: str) -> None:
     """Raise ValueError for the label of a checkpoint that could not be the name of a folder."""
@@ -118,6 +120,9 @@ class NoCheckpoints:
         return None
 
     def save(self, label: str, checkpoint: Checkpoint) -> None:
+        """Nothing."""
+
+    def forget(self, label: str) -> None:
         """Nothing."""
 
 

@@ -97,6 +97,11 @@ class StepCheckpoints:
             with suppress(StoreError):
                 self.store.disk.remove(unfinished)
 
+    def forget(self, label: str) -> None:
+        """Remove all states under a label: nothing can be done with them."""
+        for folder in numbered(self.folder(label)):
+            self.store.disk.remove(folder)
+
     def folder(self, label: str) -> Path:
         """Return where the states under a label are, or would be."""
         require_label(label)

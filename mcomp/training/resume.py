@@ -15,6 +15,7 @@ from lightning_fabric.plugins.precision import Precision
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mcomp.errors import StageError, named, words
 from mcomp.stage import Checkpoint, Context
 from mcomp.training.config import Checkpointing
 from mcomp.training.state import Best, Epoch, TrainState
@@ -33,11 +34,19 @@ class Resumable:
         self.note()
 
     def resume(self) -> None:
-        """Go to where an earlier try of this step was interrupted, if it was; changes the state in place."""
+        """Go to where an earlier try of this step was interrupted, if it was; changes the state in place.
+
+        Raises StageError, and removes what was kept, if that is a state of another training.
+        """
         checkpoint = self.context.checkpoints.load(self.label)
         if checkpoint is None:
             return
-        restore(checkpoint, self.state, self.precision)
+        try:
+            restore(checkpoint, self.state, self.precision)
+        except Exception as error:  # whatever optimizers, schedules and generators say to a forged state
+            self.context.checkpoints.forget(self.label)
+            what = f"the checkpoint of {self.label} is no state of this training ({named(words(error))})"
+            raise StageError(f"{what}; it was removed: run again to begin anew") from error
         self.note()
         self.context.reporter.log(f"{self.label} goes on after update {self.state.num_updates}")
 
@@ -100,6 +109,8 @@ def restore(checkpoint: Checkpoint, state: TrainState, precision: Precision) -> 
     saved = below("module", tensors)
     with torch.no_grad():
         for name, tensor in module_tensors(state).items():
+            if saved[name].shape != tensor.shape:  # a copy would spread a smaller one
+                raise ValueError(f"{name} has shape {tuple(saved[name].shape)}")
             tensor.copy_(saved[name])
     restore_optimizer(state.optimizer, below("optimizer", tensors), numbers["optimizer"])
     state.schedule.load_state_dict(numbers["schedule"])

@@ -19,7 +19,9 @@ from mcomp.store.lease import NOTE_LIMIT_BYTES
 from mcomp.store.store import MARKER_LIMIT_BYTES
 from mcomp_stages.data.array_files import MOST_ARRAYS, UNPACKED_BYTES
 from mcomp_stages.data.image_file import MAX_PIXELS
-from mcomp_stages.models.huggingface_folder import CONFIG_LIMIT_BYTES
+from mcomp_stages.data.text_lines import TEXT_LIMIT_BYTES
+from mcomp_stages.data.tokenizer_file import TOKENIZER_LIMIT_BYTES
+from mcomp_stages.models.huggingface_folder import CONFIG_LIMIT_BYTES, MOST_CLASSES
 from tests.docs.pages import ROOT
 from tests.docs.test_reliability import names_in
 from tests.hostile.corpus import ATTACKS
@@ -60,6 +62,9 @@ def test_the_attacks_are_counted() -> None:
         f"| `store.json`; the note of a lease | {MARKER_LIMIT_BYTES:,} bytes; {NOTE_LIMIT_BYTES:,} bytes |",
         f"| arrays in a file or folder | {MOST_ARRAYS} |",
         f"| what compressed arrays unpack to | {UNPACKED_BYTES // 2**30} GiB |",
+        f"| a file of sentences; `tokenizer.json` and the files beside it | {TEXT_LIMIT_BYTES // MIB} MiB; "
+        f"{TOKENIZER_LIMIT_BYTES // MIB} MiB |",
+        f"| the classes that a hub folder names | {MOST_CLASSES:,} |",
         f"| an image | {MAX_PIXELS:,} pixels",
         f"| a name from a file in an error | {LONGEST_NAME} characters |",
     ],

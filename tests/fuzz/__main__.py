@@ -3,9 +3,9 @@
     pip install -e ".[fuzz]"
     python -m tests.fuzz ledger --seconds 300 --found /tmp/found
 
-Targets: arrays, headers, ledger, models, pickles, recipe, states. What is found (an error that nobody raises
-on purpose, a hang of 5 s, 2 GB of memory, a command that is run) ends the run and lies in the folder
-`--found`; with `--again FILE` it is tried once more. It becomes a case of tests/hostile.
+Targets: arrays, headers, ledger, models, pickles, recipe, states, tokenizers. What is found (an error that
+nobody raises on purpose, a hang of 5 s, 2 GB of memory, a command that is run) ends the run and lies in the
+folder `--found`; with `--again FILE` it is tried once more. It becomes a case of tests/hostile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import atheris
 
 from tests.fuzz.mutations import changed_json
 
-TARGETS = ("arrays", "headers", "ledger", "models", "pickles", "recipe", "states")
+TARGETS = ("arrays", "headers", "ledger", "models", "pickles", "recipe", "states", "tokenizers")
 INSTRUMENTED = ["mcomp", "mcomp_stages", "tests.fuzz", "yaml", "json", "pickletools", "zipfile"]
 FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess", "socket.connect")
 

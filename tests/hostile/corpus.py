@@ -9,7 +9,7 @@ from pathlib import Path
 
 import plotly.offline
 
-from mcomp.errors import CheckpointError
+from mcomp.errors import CheckpointError, StageError
 from tests.hostile import (
     arrays,
     headers,
@@ -21,6 +21,8 @@ from tests.hostile import (
     recipes,
     reports,
     saved_models,
+    sentences,
+    states,
     stores,
 )
 from tests.hostile.attack import command, files, named
@@ -36,9 +38,11 @@ ATTACKS = {
     **named("saved models", saved_models.ATTACKS),
     **named("hub folders", hub_folders.ATTACKS),
     **named("stores", stores.ATTACKS),
+    **named("states", states.ATTACKS),
     **named("ONNX files", onnx_files.ATTACKS),
     **named("arrays", arrays.ATTACKS),
     **named("images", images.ATTACKS),
+    **named("sentences", sentences.ATTACKS),
     **named("plugins", own_plugins.ATTACKS),
     **named("reports", reports.ATTACKS),
 }
@@ -83,6 +87,13 @@ def warm_up(folder: Path) -> None:
     files({"data/image.npy": arrays.GOOD, "data/target.npy": arrays.LABELS})(folder)
     arrays.look(folder)
     shutil.rmtree(folder / "data")
+    files(sentences.GOOD)(folder)
+    sentences.plan(folder)
+    sentences.load(folder)
+    stores.store_with(lambda root: None)(folder)
+    with suppress(StageError):  # it is no state of a training
+        states.train(folder)
+    shutil.rmtree(folder / "store")
     images.laid(lambda folder: None, "", "own").prepare(folder)
     images.plan(folder)
     images.load(folder)

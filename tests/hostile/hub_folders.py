@@ -106,6 +106,34 @@ ATTACKS: dict[str, Attack] = {
     "another place to load from": said({"_name_or_path": "evil/model", "base_model": "evil/model"}, "lacks"),
     "a class of Python": said({"architectures": ["os.system"], "model_type": "os"}, "has no os"),
     "quantized weights": said({"quantization_config": {"quant_method": "evil"}}, "are quantized already"),
+    "a backbone of the hub": said(
+        {"model_type": "dpt", "backbone": "evil/model"}, "is not fetched", "hub-code"
+    ),
+    "a backbone of the hub, with its weights": said(
+        {"model_type": "detr", "backbone": "evil/model", "use_pretrained_backbone": True},
+        "is not fetched",
+        "hub-code",
+    ),
+    "a backbone in a folder": said(
+        {"model_type": "upernet", "backbone": "../../outside"}, "is not fetched", "cwe-22"
+    ),
+    "a backbone with escapes": said({"backbone": ESCAPES}, r"\x1b[2J", "cwe-150"),
+    "a backbone further in": said({"text_config": {"backbone": "evil/model"}}, "is not fetched", "hub-code"),
+    "quantized weights further in": said(
+        {"text_config": {"quantization_config": {"quant_method": "evil"}}}, "are quantized already"
+    ),
+    "a billion classes": said({"num_labels": 10**9}, "num_labels is more than", "cwe-770"),
+    "more tokens than bytes": said({"vocab_size": 2**60}, "cannot build bert", "cwe-770"),
+    "tokens below zero": said({"vocab_size": -1}, "cannot build bert"),
+    "no heads": said({"num_attention_heads": 0}, "cannot build bert"),
+    "an activation that does not exist": said(
+        {"hidden_act": "evil/kernels:gelu"}, "cannot build bert", "hub-code"
+    ),
+    "a token of padding beyond": said({"pad_token_id": 99}, "cannot build bert"),
+    "experts of the hub": said({"experts_implementation": "evil/kernels"}, "cannot build bert", "hub-code"),
+    "the class of a configuration": said({"__class__": "evil.Evil"}, "with these fields"),
+    "a type of numbers that is a module": said({"dtype": "os", "torch_dtype": "os"}, "lacks"),
+    "an adapter of another model": said({"peft_type": "LORA", "base_model_name_or_path": "evil/x"}, "lacks"),
     "a size of another kind": said({"hidden_size": "8"}, "with these fields"),
     "pickled weights that run code": laid(
         instead("model.safetensors", lambda name: files({"hub/pytorch_model.bin": CODE})),

@@ -80,6 +80,33 @@ def edited(*edits: Any, told: str, source: str = "own", error: str = "Checkpoint
     return said({"edits": edits}, told, source, error)
 
 
+STORED = {"shape": [6, 1, 5, 5], "bits": 4, "group_size": 25}
+
+
+def stored(told: str, source: str = "own", name: str = "conv1.weight", **record: Any) -> Attack:
+    """Return an attack by what is said of a weight in four bits; its tensors are as they should be, unless
+    `tensors` says otherwise.
+    """
+    tensors = record.pop("tensors", {})
+    edit = {"kind": "stored_weights", "weights": {name: {**STORED, **record}}}
+
+    def prepare(folder: Path) -> None:
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        described(json.dumps({**GOOD, "edits": [edit]}))(folder)
+        kept = {key: value for key, value in load_file(folder / "weights.safetensors").items() if key != name}
+        parts = {
+            "codes": torch.zeros(6, 13, dtype=torch.uint8),
+            "scale": torch.ones(6, 1, dtype=torch.float16),
+            **{part: make(torch) for part, make in tensors.items()},
+        }
+        kept |= {f"state:stored.{name}.{part}": tensor for part, tensor in parts.items()}
+        save_file(kept, folder / "weights.safetensors")
+
+    return laid(prepare, told, source)
+
+
 def cut(axis: Any = 0, keep: Any = KEEP_ALL, name: Any = "conv1.weight", **more: Any) -> dict[str, Any]:
     """Return an edit that keeps some channels."""
     return {"kind": "keep_channels", "slices": [{"name": name, "axis": axis, "keep": keep}], **more}
@@ -157,6 +184,30 @@ ATTACKS: dict[str, Attack] = {
     "an axis below zero": edited(cut(axis=-5), told="keep_channels is broken"),
     "an axis beyond": edited(cut(axis=9), told="has no axis 9"),
     "an axis beyond 64 bits": edited(cut(axis=2**70), told="has no axis"),
+    "quantizers along an axis that is not there": edited(
+        {
+            "kind": "quantizers",
+            "activations": {},
+            "weights": {"conv1.weight": {"axis": 9, "scale": "stored"}},
+        },
+        told="has no axis 9",
+    ),
+    "quantizers along an axis below zero": edited(
+        {
+            "kind": "quantizers",
+            "activations": {},
+            "weights": {"conv1.weight": {"axis": -9, "scale": "stored"}},
+        },
+        told="has no axis -9",
+    ),
+    "quantizers of groups that do not fit": edited(
+        {
+            "kind": "quantizers",
+            "activations": {},
+            "weights": {"conv1.weight": {"per": "group", "group_size": 2**40, "scale": "stored"}},
+        },
+        told="has no groups of",
+    ),
     "an index below zero": edited(cut(keep=[-1]), told="keep_channels is broken"),
     "an index beyond": edited(cut(keep=[6]), told="with the kept indices"),
     "an index beyond 64 bits": edited(cut(keep=[2**70]), told="with the kept indices"),
@@ -195,6 +246,29 @@ ATTACKS: dict[str, Attack] = {
         {"kind": "quantizers", "activations": {ESCAPES: {}}, "weights": {}},
         told="missing (",
         source="cwe-150",
+    ),
+    # weights in few bits
+    "weights in nine bits": stored("bits", bits=9),
+    "weights in very many bits": stored("bits", bits=2**70),
+    "groups beyond 64 bits": stored("group_size", group_size=2**70),
+    "weights of another shape": stored("and the model's has", shape=[6, 25]),
+    "weights of no shape": stored("and the model's has", shape=[]),
+    "weights of very many numbers": stored("and the model's has", "cwe-770", shape=[2**40, 2**40]),
+    "weights unpacked by code": stored("unpack: Input should be", unpack="evil.run"),
+    "weights of nothing": stored("has no such weight", name="nothing"),
+    "weights of Python": stored("has no such weight", name="conv1.__class__"),
+    "weights with escapes": stored(r"\x1b[2J", "cwe-150", name=ESCAPES.replace("/", "")),
+    "weights of scales that are no numbers": stored(
+        "not numbers", tensors={"scale": lambda torch: torch.full((6, 1), float("nan"), dtype=torch.float16)}
+    ),
+    "weights of fewer codes": stored(
+        "of another shape", tensors={"codes": lambda torch: torch.zeros(6, 1, dtype=torch.uint8)}
+    ),
+    "weights of codes of another kind": stored(
+        "of another", tensors={"codes": lambda torch: torch.zeros(6, 13, dtype=torch.float64)}
+    ),
+    "weights without their tensors": edited(
+        {"kind": "stored_weights", "weights": {"conv1.weight": STORED}}, told="missing (2)"
     ),
     "a thousand edits": edited(
         *[cut()] * 1000, {"kind": "evil"}, told="unknown type 'evil'", error="PluginError"

@@ -43,5 +43,6 @@ SOURCES: dict[str, str] = {
     "cwe-770": "CWE-770: sizes that a file declares",
     "trojan-source": "Boucher and Anderson 2021, Trojan Source: characters that turn the writing",
     "csv-injection": "OWASP, CSV Injection: cells that a spreadsheet takes for a formula",
+    "rust-panic": "PyO3 documentation, PanicException: what Rust panics with is no Exception of Python",
     "packaging": "PyPA, Entry points specification: whoever is installed may claim a name",
 }

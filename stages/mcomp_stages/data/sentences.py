@@ -30,7 +30,7 @@ from mcomp.data.fractions import Fractions, shared_out, spread
 from mcomp.errors import Problem, RecipeError
 from mcomp.fingerprint import fingerprint
 from mcomp.recipe.files import NamedPath
-from mcomp_stages.data.text_lines import read_lines
+from mcomp_stages.data.text_lines import read_lines, require_text_file
 from mcomp_stages.data.tokenizer_file import library_version, pad_token, tokenizer_file
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class SentencesConfig(DataConfig):
         return inputs
 
     def facts(self) -> DataFacts:
+        require_text_file(self.path)
         tokenizer_file(self.tokenizer)
         pad_token(self.tokenizer, self.pad_token)
         length = VaryingSize("sequence", self.max_length)

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mcomp import plainfile
 from mcomp.errors import Problem, RecipeError
 
-LARGEST_FILE = 2**30
+TEXT_LIMIT_BYTES = 256 * 2**20
+
+
+def require_text_file(path: Path) -> None:
+    """Raise RecipeError if there is no file, or one that is too large to be read."""
+    if not path.is_file():
+        raise wrong(f"{path} is no file", "name a text file")
+    if os.path.getsize(path) > TEXT_LIMIT_BYTES:
+        raise wrong(f"{path} is larger than {TEXT_LIMIT_BYTES // 2**20} MiB", "take a part of it")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -15,12 +24,9 @@ def read_lines(path: Path) -> list[str]:
 
     Raises RecipeError if the file is no text in UTF-8; it names the first line that is not.
     """
-    if not path.is_file():
-        raise wrong(f"{path} is no file", "name a text file")
+    require_text_file(path)
     try:
-        if os.path.getsize(path) > LARGEST_FILE:
-            raise wrong(f"{path} is larger than {LARGEST_FILE // 2**30} GiB", "take a part of it")
-        content = path.read_bytes()
+        content = plainfile.read(path, TEXT_LIMIT_BYTES)
     except OSError as error:
         raise wrong(f"{path} cannot be read: {error.strerror}") from error
     try:

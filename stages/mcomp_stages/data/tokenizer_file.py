@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mcomp import plainfile
 from mcomp.errors import Problem, RecipeError
 
 NAME = "tokenizer.json"
 # Where the padding token is said beside the tokenizer itself, newest first.
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 INSTALL = "pip install 'mcomp[transformers]'"
-LIMIT_BYTES = 64 * 2**20
+TOKENIZER_LIMIT_BYTES = 64 * 2**20
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -25,6 +26,8 @@ def tokenizer_file(path: Path) -> Path:
     if not file.is_file():
         made = f"AutoTokenizer.from_pretrained({path.name!r}).save_pretrained({path.name!r})"
         raise wrong(f"{path} has no {NAME}", f"write it with transformers: {made}")
+    if file.stat().st_size > TOKENIZER_LIMIT_BYTES:
+        raise wrong(f"{file} is larger than {TOKENIZER_LIMIT_BYTES // 2**20} MiB: no tokenizer is")
     return file
 
 
@@ -52,9 +55,7 @@ def pad_token(path: Path, chosen: str | None) -> str:
 def content(file: Path) -> dict[str, Any]:
     """Return what a JSON file holds, nothing if it is not there. Raises RecipeError for a broken one."""
     try:
-        if file.stat().st_size > LIMIT_BYTES:
-            raise wrong(f"{file} is larger than any tokenizer needs")
-        found = json.loads(file.read_bytes())
+        found = json.loads(plainfile.read(file, TOKENIZER_LIMIT_BYTES))
     except FileNotFoundError:
         return {}
     except OSError as error:

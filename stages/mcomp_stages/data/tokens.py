@@ -3,7 +3,8 @@
 # N = samples, L = tokens
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mcomp import plainfile
 from mcomp.data.contract import Batch
-from mcomp.errors import printable
-from mcomp_stages.data.tokenizer_file import wrong
+from mcomp.errors import named
+from mcomp_stages.data.tokenizer_file import TOKENIZER_LIMIT_BYTES, wrong
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,32 @@ def tokenized(lines: Sequence[str], file: Path, pad_token: str, max_length: int)
 
     Raises RecipeError for a tokenizer that is broken, or lacks the token to fill up with.
     """
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
+    with blamed_on(file):
+        tokenizer = Tokenizer.from_buffer(plainfile.read(file, TOKENIZER_LIMIT_BYTES))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
+        tokenizer.encode(lines[0] if lines else "")  # what is broken says so once, and not for every line
         encodings = tokenizer.encode_batch(list(lines))
-    except Exception as error:  # the library raises plain Exceptions
-        raise wrong(f"{file} is no tokenizer: {printable(str(error).partition(chr(10))[0])}") from error
-    pad_id = tokenizer.token_to_id(pad_token)
+        pad_id = tokenizer.token_to_id(pad_token)
     if pad_id is None:
-        raise wrong(f"{file} has no token {pad_token!r} to fill up with", "write pad_token: one that it has")
+        what = f"{file} has no token '{named(pad_token)}' to fill up with"
+        raise wrong(what, "write pad_token: one that it has")
     ids = [torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings]
     types = [torch.tensor(encoding.type_ids, dtype=torch.int64) for encoding in encodings]
     return Tokens(ids, types, int(pad_id))
+
+
+@contextmanager
+def blamed_on(file: Path) -> Iterator[None]:
+    """Raise a RecipeError for whatever the library raises: plain Exceptions, and what Rust panics with, which
+    is none.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise wrong(f"{file} is no tokenizer: {named(str(error).partition(chr(10))[0])}") from error
 
 
 @dataclass(frozen=True)

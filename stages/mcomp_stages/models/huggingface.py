@@ -38,6 +38,7 @@ from mcomp_stages.models.huggingface_folder import (
     WEIGHTS,
     architecture_in,
     hub_folder,
+    require_self_contained,
     weights_in,
     wrong,
 )
@@ -117,8 +118,7 @@ class TransformersConfig(ModelConfig):
         folder = self.folder()
         said = architecture_in(folder) if folder else {}
         architecture = {**said, **self.architecture}
-        if "quantization_config" in architecture:
-            raise wrong("the weights are quantized already", "start from those in float")
+        require_self_contained(architecture)
         changes: dict[str, Any] = {"architecture": architecture}
         if self.family in CLASSIFIERS and not {"num_labels", "id2label"} & architecture.keys():
             changes["num_classes"] = self.num_classes or facts.num_classes

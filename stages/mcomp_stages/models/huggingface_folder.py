@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mcomp import plainfile
-from mcomp.errors import Problem, RecipeError, printable
+from mcomp.errors import Problem, RecipeError, named, printable
 
 CONFIG = "config.json"
 CONFIG_LIMIT_BYTES = 2**20
+MOST_CLASSES = 2**20
 # In the order in which they are looked for; pickles of others last.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 SAVED = "name a folder that save_pretrained wrote"
@@ -36,6 +37,23 @@ def architecture_in(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise wrong(f"{path} says no model_type", SAVED)
     return content
+
+
+def require_self_contained(architecture: dict[str, Any]) -> None:
+    """Raise RecipeError for a configuration, or one inside it, that needs another model, has its weights in
+    integers, or would make transformers write a list without an end.
+    """
+    if architecture.get("backbone") is not None:
+        what = f"its backbone is another model, {named(str(architecture['backbone']))}"
+        raise wrong(what, "which is not fetched: write its configuration as backbone_config", "architecture")
+    if "quantization_config" in architecture:
+        raise wrong("the weights are quantized already", "start from those in float")
+    classes = architecture.get("num_labels")
+    if isinstance(classes, int) and classes > MOST_CLASSES:
+        raise wrong(f"num_labels is more than {MOST_CLASSES:,}", field="architecture")
+    for inner in architecture.values():
+        if isinstance(inner, dict):
+            require_self_contained(inner)
 
 
 def finite(text: str) -> float:

@@ -3,11 +3,13 @@
 # N = samples, L = tokens, W = width
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import constants
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -100,10 +102,11 @@ def build_model(
     config = configuration(architecture, num_classes)
     builder = getattr(transformers, CLASSES[family])
     try:
-        model = builder.from_config(
-            config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
-        )
-    except (ValueError, ImportError) as error:
+        with offline():
+            model = builder.from_config(
+                config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
+            )
+    except Exception as error:  # each architecture has a way of its own to say that a size does not fit
         what = f"transformers cannot build {config.model_type} as {family}: {first_line(error)}"
         raise RecipeError(Problem("", "architecture", what)) from error
     if output != "pooler_output" and isinstance(getattr(model, "pooler", None), nn.Module):
@@ -118,13 +121,25 @@ def configuration(architecture: Mapping[str, Any], num_classes: int | None) -> A
     kind = fields.pop("model_type", None)
     classes = {} if num_classes is None else {"num_labels": num_classes}
     try:
-        config = transformers.AutoConfig.for_model(kind, **{**fields, **classes})
+        with offline():
+            config = transformers.AutoConfig.for_model(kind, **{**fields, **classes})
     except Exception as error:  # each configuration checks its fields in a way of its own
         what = f"transformers {transformers.__version__} has no {kind}, or not with these fields"
         next_step = f"code of others is never run ({first_line(error)})"
         raise RecipeError(Problem("", "architecture", what, next_step)) from error
     config.use_cache = False  # a served file has no state between calls
     return config
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Let nothing be fetched from the hub: some configurations can name other models."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def first_line(error: Exception) -> str:

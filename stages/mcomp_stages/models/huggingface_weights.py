@@ -13,7 +13,7 @@ from transformers.utils import logging
 from mcomp.errors import CheckpointError, Problem
 from mcomp.model.fit import both_real, fill, tensors_of
 from mcomp.model.weights import read_tensors, without_wrappers
-from mcomp_stages.models.huggingface_module import Output, first_line
+from mcomp_stages.models.huggingface_module import Output, first_line, offline
 
 SHOWN = 8
 
@@ -34,7 +34,7 @@ def fill_model(module: nn.Module, checkpoint: Path) -> None:
     floats = {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), offline(), torch.random.fork_rng(devices=[]):
         try:
             loaded, found = type(body).from_pretrained(  # type: ignore[attr-defined]
                 None,

@@ -37,6 +37,9 @@ class Memory:
         numbers = json.dumps(checkpoint.numbers, allow_nan=False)
         self.kept.setdefault(label, []).append((saved(copies), numbers))
 
+    def forget(self, label: str) -> None:
+        del self.kept[label]
+
 
 class Crash(Exception):
     """Something that no training expects."""

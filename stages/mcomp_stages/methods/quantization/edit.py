@@ -68,6 +68,7 @@ class Quantizers(Edit):
                 weight = module.get_parameter(name)
             except AttributeError as error:
                 raise ValueError(f"{name} is to be quantized, and the model has no such weight") from error
+            require_fits(name, site, tuple(weight.shape))
             add_state(state, name, stored_grid(weight, site))
         for name, grid in self.activations.items():
             add_state(state, name, ACTIVATIONS[self.method(name)].fresh(grid))
@@ -134,6 +135,14 @@ def without_quantizers(model: Model) -> Model:
     state = {name: tensor for name, tensor in model.state.items() if not name.startswith("quantizers.")}
     edits = tuple(edit for edit in model.edits if not isinstance(edit, Quantizers))
     return replace(model, edits=edits, state=state)
+
+
+def require_fits(name: str, site: WeightSite, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if a weight does not have the axis or the groups that are recorded of it."""
+    if not 0 <= site.axis < len(shape):
+        raise ValueError(f"{name} has no axis {site.axis}: its shape is {shape}")
+    if site.group_size is not None and (len(shape) != 2 or shape[site.scale_axis] % site.group_size):
+        raise ValueError(f"{name} of shape {shape} has no groups of {site.group_size}")
 
 
 def num_of_each(values: Iterable[Any]) -> dict[str, int]:

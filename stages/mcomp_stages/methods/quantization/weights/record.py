@@ -23,8 +23,8 @@ class StoredWeight(Config):
     """
 
     shape: tuple[int, ...]
-    bits: Annotated[int, Field(ge=2, le=STEPS_BITS)]
-    group_size: Annotated[int, Field(ge=1, description="neighbours in a row that share a scale")]
+    bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
+    group_size: Annotated[int, Field(ge=1, lt=2**31, description="neighbours in a row that share a scale")]
     symmetric: Annotated[bool, Field(description="zero in the middle, not one for each group")] = True
     unpack: Unpack = "load"
     scaled_inputs: Annotated[
