@@ -348,7 +348,7 @@ def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
     else:
         accepted = " or ".join(config.forms)
         what = f"{config.type} takes a {accepted} model, and the stage before it leaves a {form} one"
-        next_step = "change the order in pipeline"
+        next_step = "change the order in pipeline, or take one of the two out of it"
     raise problem(loaded, ("stages", name, "type"), what, next_step)
 
 

@@ -84,7 +84,7 @@ MISTAKES = [
     ("name: tiny", "name: tiny\nname: other", "tiny.yaml:3:1: name: is given twice, first in line 2; remove one"),
     ("baseline: {recipe: teacher.yaml}", "baseline: {recipe: teachr.yaml}", "tiny.yaml:5:20: baseline.recipe: there is no file teachr.yaml; did you mean teacher.yaml?"),
     ("{type: lenet5}", "{type: lenet5, checkpoint: w.pt}", "tiny.yaml:3:35: model.checkpoint: there is no file w.pt"),
-    ("[distill, prune, qat, export]", "[distill, qat, prune, export]", "tiny.yaml:13:11: stages.prune.type: prune.channels takes a float model, and the stage before it leaves a quantized one; change the order in pipeline"),
+    ("[distill, prune, qat, export]", "[distill, qat, prune, export]", "tiny.yaml:13:11: stages.prune.type: prune.channels takes a float model, and the stage before it leaves a quantized one; change the order in pipeline, or take one of the two out of it"),
     ("[distill, prune, qat, export]", "[prune, qat, export]", "tiny.yaml:13:11: stages.prune.type: prune.channels needs trained weights, and nothing before it trained or loaded any; set model.checkpoint, or put a train or distill stage before it"),
     ("[distill, prune, qat, export]", "[]", "tiny.yaml:6:11: pipeline: is empty; name the stages to run, or remove it"),
     ("size_ratio: {min: 2.0}", "speedup: {min: 2, batch_size: 4}", "tiny.yaml:23:33: require.speedup.batch_size: batch size 4 is not measured; add it to measure.batch_sizes, which holds 1"),

@@ -8,6 +8,7 @@
       weight_range: least_squares
       samples: 128
       equalize: true
+      smoothquant: {strength: null}
       adaround: {per: layer, steps: 1000}
       bias_correction: true
       tolerance: {drop: 0.005, fallback: float}
@@ -22,15 +23,16 @@ have a scale for each output channel, over the range that rounds them with the l
 on processors without VNNI too. `overrides` give chosen layers other settings, as in `quantize.qat`.
 
 What can be switched on: `equalize` shares out the ranges of channels between layers before anything is
-rounded. `adaround` chooses for each weight whether it goes up or down, so that the outputs of its layer (or
-residual block) stay; with 4 bits and less it recovers most of what rounding to nearest loses, in minutes.
-`bias_correction` gives each channel its mean back. `tolerance` measures on validation, with its labels, and
-gives the layers that cost most back to float, or to `fallback: 8` or `16` bits, until no more than `drop` is
-lost.
+rounded. `smoothquant` moves outliers of linears' inputs into their weights, where a norm or a linear comes
+before; without a `strength` (0 to 1) it finds the best for each input. `adaround` chooses for each weight
+whether it goes up or down, so that the outputs of its layer (or residual block) stay; with 4 bits and less it
+recovers most of what rounding to nearest loses, in minutes. `bias_correction` gives each channel its mean
+back. `tolerance` measures on validation, with its labels, and gives the layers that cost most back to float,
+or to `fallback: 8` or `16` bits, until no more than `drop` is lost.
 
 Sources: Migacz 2017 (ranges by divergence); Nagel et al. 2019, arXiv:1906.04721 (equalisation, biases);
-Nagel et al. 2020, arXiv:2004.10568 (AdaRound). Differs: see the modules in
-`mcomp_stages/methods/quantization/post_training`.
+Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant); Nagel et al. 2020, arXiv:2004.10568 (AdaRound).
+Differs: see the modules in `mcomp_stages/methods/quantization/post_training`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from mcomp.config import shortens_to
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import KL, ObserverChoice
-from mcomp_stages.methods.quantization.post_training.config import AdaRound, Tolerance
+from mcomp_stages.methods.quantization.post_training.config import AdaRound, SmoothQuant, Tolerance
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -67,6 +69,9 @@ class QuantizeStatic(Scheme, StageConfig):
     ] = "least_squares"
     samples: int = shortens_to(4, default=128, ge=2, description="calibration samples")
     equalize: Annotated[bool, Field(description="share out the ranges of channels between layers")] = False
+    smoothquant: Annotated[
+        SmoothQuant | None, Field(description="move outliers of linears' inputs into their weights")
+    ] = None
     adaround: Annotated[
         AdaRound | None, Field(description="round weights as their layers' outputs need it, not to nearest")
     ] = None
@@ -108,6 +113,8 @@ class QuantizeStatic(Scheme, StageConfig):
             self.observer,
             self.weight_range,
             equalize=self.equalize,
+            smoothquant=self.smoothquant,
+            weight_bits=self.weights.bits,
             reconstruction=rounding and Reconstruction(*rounding),
             bias_correction=self.bias_correction,
         )

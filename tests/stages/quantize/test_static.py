@@ -278,6 +278,11 @@ def test_an_activation_that_is_zero_in_all_samples_is_an_error() -> None:
         quantize().run(model, make_context())
 
 
+def test_inputs_that_nothing_before_can_smooth_are_an_error() -> None:
+    with pytest.raises(StageError, match=r"smoothquant: no linear reads .*; leave smoothquant out"):
+        quantize(smoothquant={}).run(small_model(), make_context())
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -287,6 +292,7 @@ def test_an_activation_that_is_zero_in_all_samples_is_an_error() -> None:
         ({"samples": 1}, "samples"),
         ({"weight_range": "mse"}, "weight_range"),
         ({"adaround": {"per": "model"}}, r"adaround\.per"),
+        ({"smoothquant": {"strength": 1.5}}, r"smoothquant\.strength"),
         ({"tolerance": {"drop": -0.1}}, r"tolerance\.drop"),
         ({"tolerance": {"fallback": 4}}, r"tolerance\.fallback"),
     ],

@@ -23,6 +23,15 @@ class AdaRound(Config):
     ] = 1.0
 
 
+class SmoothQuant(Config):
+    """Outliers of linears' inputs move into the weights, where a norm or a linear comes before."""
+
+    strength: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="how much moves; null: what is best for each input, or nothing"),
+    ] = None
+
+
 class Tolerance(Config):
     """Layers that cost most are given back until what is lost on validation is within bounds."""
 

@@ -18,7 +18,9 @@ from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.equalize import equalized
 from mcomp_stages.methods.quantization.lockstep import Inputs
 from mcomp_stages.methods.quantization.observers.config import ObserverChoice
+from mcomp_stages.methods.quantization.post_training.config import SmoothQuant
 from mcomp_stages.methods.quantization.post_training.reconstruct import Reconstruction
+from mcomp_stages.methods.quantization.post_training.smooth import smoothed
 from mcomp_stages.methods.quantization.post_training.weight_ranges import (
     set_weight_ranges,
     with_stored_scales,
@@ -39,15 +41,21 @@ class PostTraining:
     observer: ObserverChoice
     weight_range: str
     equalize: bool = False
+    smoothquant: SmoothQuant | None = None
+    weight_bits: int = 8
     reconstruction: Reconstruction | None = None
     bias_correction: bool = False
 
     def prepared(self, model: Model) -> tuple[Model, dict[str, Any]]:
         """Return a float model that computes the same and rounds better, and what was done."""
-        if not self.equalize:
-            return model, {}
-        changed, factors = equalized(model, self.example)
-        return changed, {"equalized": factors}
+        facts: dict[str, Any] = {}
+        if self.equalize:
+            model, facts["equalized"] = equalized(model, self.example)
+        if self.smoothquant is not None:
+            model, facts["smoothed"] = smoothed(
+                model, self.example, self.batches, self.smoothquant.strength, self.weight_bits
+            )
+        return model, facts
 
     def quantized(self, prepared: Model, scheme: Scheme) -> Model:
         """Return a copy with quantizers whose ranges are set.
