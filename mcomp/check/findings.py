@@ -52,7 +52,8 @@ class Estimate:
 class Findings:
     """Everything a check saw. `splits`: the samples of each split, and how many of them were used.
 
-    `untrained`: the recipes that are referred to, in whose place fresh models stood.
+    `untrained`: the recipes that are referred to, in whose place fresh models stood. `unexported`:
+    the exports of the baseline that were left out, since the pipeline exports the same architecture.
     """
 
     splits: Mapping[str, tuple[int, int]]
@@ -60,5 +61,6 @@ class Findings:
     matches: tuple[Match, ...]
     rows: tuple[Row, ...]
     untrained: tuple[str, ...]
+    unexported: tuple[str, ...]
     warnings: tuple[str, ...]
     estimate: Estimate

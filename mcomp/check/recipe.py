@@ -70,13 +70,17 @@ class Rehearsal:
         """Return everything that was seen."""
         models = tuple(self.binding.models.values())
         rehearsed = {place(step) for step in self.scheduler.plan.steps}
-        untrained = [step.label for step in plan.steps if place(step) not in rehearsed]
+        exports = set(plan.baselines.values())
+        left = [step for step in plan.steps if place(step) not in rehearsed]
+        untrained = tuple(step.label for step in left if step.key not in exports)
+        unexported = tuple(step.label for step in left if step.key in exports)
         return Findings(
             splits=dict(self.splits()),
             models=models,
             matches=tuple(self.binding.matches),
             rows=tuple(self.scheduler.rows),
-            untrained=tuple(untrained),
+            untrained=untrained,
+            unexported=unexported,
             warnings=tuple(notes.warnings),
             estimate=needs,
         )

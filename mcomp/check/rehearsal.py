@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,11 @@ def rehearsal_plan(plan: Plan) -> Plan:
     """Return the plan of a recipe's own pipeline alone.
 
     What it only refers to (teachers, the baseline) is not made: the model that each of them started from
-    stands in, mostly with fresh weights.
+    stands in, mostly with fresh weights. An export of the baseline is left out where the pipeline exports a
+    model of the same architecture: it would cost as much as all other stages together, and tell nothing new.
     """
-    own = own_steps(plan)
+    baselines = {name: baseline_export(plan, name) for name in plan.baselines}
+    own = own_steps(plan, baselines.values())
 
     def stand_in(source: str | Origin) -> str | Origin:
         return source if isinstance(source, str) and source in own else origin(plan, source)
@@ -63,12 +65,21 @@ def rehearsal_plan(plan: Plan) -> Plan:
         for step in plan.steps
         if step.key in own
     ]
-    return replace(plan, steps=tuple(steps))
+    return replace(plan, steps=tuple(steps), baselines=baselines)
 
 
-def own_steps(plan: Plan) -> set[str]:
-    """Return the keys of the pipeline's steps, of those that make the model it starts from, and of the
-    exports of the baseline.
+def baseline_export(plan: Plan, name: str) -> str:
+    """Return the key of what a rehearsal takes for the baseline's file: the pipeline's own, where that tells
+    whether the baseline can be exported.
+    """
+    own, baseline = plan.step(plan.pipeline[name]), plan.step(plan.baselines[name])
+    same = type(origin(plan, own.source).spec) is type(origin(plan, baseline.source).spec)
+    return own.key if same else baseline.key
+
+
+def own_steps(plan: Plan, baselines: Iterable[str]) -> set[str]:
+    """Return the keys of the pipeline's steps, of those that make the model it starts from, and of those in
+    `baselines`.
     """
     own: set[str] = set()
     for key in plan.pipeline.values():
@@ -76,7 +87,7 @@ def own_steps(plan: Plan) -> set[str]:
         while isinstance(source, str):
             own.add(source)
             source = plan.step(source).source
-    return own | set(plan.baselines.values())
+    return own | set(baselines)
 
 
 def origin(plan: Plan, source: str | Origin) -> Origin:

@@ -96,6 +96,8 @@ def unchecked(findings: Findings) -> Iterator[str]:
     yield "what results are worth: metrics, the parity of files and `require` are not judged on so little"
     if findings.untrained:
         yield f"the work of {', '.join(findings.untrained)}: fresh models stood in for their results"
+    for label in findings.unexported:
+        yield f"{label}: the pipeline exports a model of the same architecture"
 
 
 COLUMNS: tuple[Column[Row], ...] = (

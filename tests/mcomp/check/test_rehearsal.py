@@ -27,8 +27,11 @@ def sources(plan: Plan) -> dict[str, str]:
     }
 
 
-def test_teachers_and_the_baseline_are_fresh_models(tmp_path: Path) -> None:
-    plan = rehearsal(write_recipes(tmp_path))
+OTHER_ARCHITECTURE = ("{type: lenet5}", "{type: resnet, depth: 20, width: 8}")
+
+
+def test_teachers_and_a_baseline_of_another_architecture_are_fresh_models(tmp_path: Path) -> None:
+    plan = rehearsal(write_recipes(tmp_path, *OTHER_ARCHITECTURE))
     assert sources(plan) == {
         "distill": "fresh tiny",
         "prune": "distill",
@@ -45,12 +48,13 @@ def test_what_the_pipeline_starts_from_is_made(tmp_path: Path) -> None:
     path = write_recipes(tmp_path, "{type: lenet5}", "{type: lenet5, checkpoint: {recipe: teacher.yaml}}")
     made = sources(rehearsal(path))
     assert (made["train"], made["distill"]) == ("fresh teacher", "train")
-    assert made["export of the baseline"] == "train"
 
 
-def test_a_baseline_of_the_pipeline_itself_is_made(tmp_path: Path) -> None:
-    plan = rehearsal(write_recipes(tmp_path), "~baseline")
-    assert sources(plan)["export of the baseline"] == "distill"
+@pytest.mark.parametrize("override", ["seed=1", "~baseline"])
+def test_a_baseline_of_the_same_architecture_is_not_exported_again(override: str, tmp_path: Path) -> None:
+    plan = rehearsal(write_recipes(tmp_path), override)
+    assert [step.stage for step in plan.steps] == ["distill", "prune", "qat", "export"]
+    assert plan.baselines == {"export": plan.pipeline["export"]}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_a_baseline_of_the_pipeline_itself_is_made(tmp_path: Path) -> None:
 def test_an_error_is_blamed_on_the_value_or_on_the_stage(
     step: str, about: object, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_recipes(tmp_path)
+    write_recipes(tmp_path, *OTHER_ARCHITECTURE)
     monkeypatch.chdir(tmp_path)
     plan = rehearsal(Path("tiny.yaml"))
     assert str(blame(plan, StageError("no", step=step, about=about))) == told
