@@ -20,7 +20,7 @@ from torch.fx import Node
 from mcomp.model.graph import attribute, module_path
 from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.lockstep import Inputs, Lockstep
-from mcomp_stages.methods.quantization.placement import NORMS, follower
+from mcomp_stages.methods.quantization.placement import norm_of
 from mcomp_stages.methods.quantization.segments import quantized_layers
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
@@ -59,7 +59,7 @@ def offset_of(layer: Node) -> tuple[str, int] | None:
     """Return the name of what is added to a layer's outputs, and which way: its bias, or the mean that the
     batch norm behind it takes off; None if there is neither, or other layers have the same.
     """
-    norm = follower(layer, NORMS)
+    norm = norm_of(layer)
     for offset, sign in ((layer.args[2:3], -1), (norm.args[3:4] if norm else (), 1)):
         if offset and isinstance(offset[0], Node):
             return (str(offset[0].target), sign) if len(offset[0].users) == 1 else None

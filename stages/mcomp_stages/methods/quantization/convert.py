@@ -8,8 +8,9 @@ from torch.fx import GraphModule, Node
 from mcomp.model.graph import attribute
 from mcomp_stages.methods.quantization.canonical import lower_pooling, remove_dropout, replace
 from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer
+from mcomp_stages.methods.quantization.kinds import CONVOLUTIONS, PADS, RESIZES, bounds, is_zero_pad, passes
 from mcomp_stages.methods.quantization.layers import buffer, called, fold_layer, is_quantized_layer
-from mcomp_stages.methods.quantization.placement import CONVOLUTIONS, PADS, bounds, passes
+from mcomp_stages.methods.quantization.rows import Rows
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 mcomp = torch.ops.mcomp
@@ -24,9 +25,13 @@ def convert(trained: QuantizedGraph) -> GraphModule:
     graph_module = GraphModule(trained, trained.graph)
     graph = graph_module.graph
     remove_dropout(graph)
-    for node in list(graph.nodes):
-        if is_quantized_layer(graph_module, node):
-            fold_layer(graph_module, node)
+    layers = [node for node in graph.nodes if is_quantized_layer(graph_module, node)]
+    rows = Rows(graph)
+    for node in layers:
+        fold_layer(graph_module, node)
+    for node in layers:
+        if node.target is torch.ops.aten.linear.default:
+            rows.flatten(node)
     for node in list(graph.nodes):
         if isinstance(called(graph_module, node), ActivationQuantizer):
             lower_quantizer(graph_module, node)
@@ -95,9 +100,10 @@ def carry_integers(graph_module: GraphModule, node: Node) -> None:
     source = node.args[0] if node.args else None
     if not (isinstance(source, Node) and source.target is mcomp.dequantize_linear.default and passes(node)):
         return
-    if torch.iinfo(attribute(graph_module, str(source.args[2].target)).dtype).bits > 8:  # type: ignore[union-attr]
-        return  # torch cannot pool them, and no runtime is faster for it
-    if node.target in PADS and all(user.target in CONVOLUTIONS for user in node.users):
+    limits = torch.iinfo(attribute(graph_module, str(source.args[2].target)).dtype)  # type: ignore[union-attr]
+    if limits.bits > 8 or (node.target in RESIZES and limits.min < 0):
+        return  # torch cannot pool or resize them, and no runtime is faster for it
+    if is_zero_pad(node) and all(user.target in CONVOLUTIONS for user in node.users):
         return
     integers, scale, zero_point, axis = source.args
     with node.graph.inserting_after(node):
@@ -105,6 +111,6 @@ def carry_integers(graph_module: GraphModule, node: Node) -> None:
     numbers.meta = dict(source.meta)
     node.replace_all_uses_with(numbers, delete_user_cb=lambda user: user is not numbers)
     node.update_arg(0, integers)
-    if node.target in PADS:
+    if is_zero_pad(node):
         fill = int(attribute(graph_module, str(zero_point.target)))  # type: ignore[union-attr]
         node.args = (*node.args[:2], *(("constant",) if node.target is PADS[0] else ()), fill)

@@ -23,13 +23,8 @@ from mcomp.errors import StageError
 from mcomp.model.graph import attribute, module_path
 from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.canonical import DROPOUTS, is_global_pool
-from mcomp_stages.methods.quantization.placement import (
-    CONVOLUTIONS,
-    NORMS,
-    follower,
-    is_layer,
-    is_zero_pad,
-)
+from mcomp_stages.methods.quantization.kinds import CONVOLUTIONS, TRANSPOSED, is_zero_pad
+from mcomp_stages.methods.quantization.placement import is_layer, norm_of
 from mcomp_stages.methods.quantization.training_graph import canonical_graph
 
 aten = torch.ops.aten
@@ -141,13 +136,18 @@ def from_input_channel(weight_CK: Tensor, like: Tensor) -> Tensor:
 
 def find_pairs(graph: Graph, module: nn.Module) -> list[Pair]:
     """Return the pairs of layers of a canonical graph, in order; each parameter in them is used once."""
-    found = (pair_from(node, module) for node in graph.nodes if is_layer(node))
+    found = (pair_from(node, module) for node in graph.nodes if is_scalable(node))
     return [pair for pair in found if pair is not None]
+
+
+def is_scalable(node: Node) -> bool:
+    """Whether a call is a layer whose weight has its output channels on axis 0."""
+    return is_layer(node) and node.target not in TRANSPOSED
 
 
 def pair_from(layer: Node, module: nn.Module) -> Pair | None:
     """Return the pair that a layer begins, or None."""
-    norm = follower(layer, NORMS)
+    norm = norm_of(layer)
     offset = norm.args[1:3] if norm else layer.args[2:3]
     scaled = [node for node in ((layer.args[1],) if norm is None else ()) + tuple(offset) if node is not None]
     second = next_layer(norm or layer)
@@ -171,7 +171,7 @@ def next_layer(node: Node) -> Node | None:
     while len(node.users) == 1:
         (node,) = node.users
         if is_layer(node):
-            return node
+            return node if is_scalable(node) else None
         if not passes_factors(node):
             return None
     return None
@@ -184,7 +184,7 @@ def passes_factors(node: Node) -> bool:
     if node.target is aten.flatten.using_ints:
         return node.args[1:] in ((1,), (1, -1))
     pads = node.args[1] if is_zero_pad(node) else None
-    return isinstance(pads, list) and len(pads) <= 4  # the last two axes, no channel
+    return isinstance(pads, list) and len(pads) <= 2 * (node.meta["val"].ndim - 2)  # no channel
 
 
 def reads_channels(layer: Node, first: Node, module: nn.Module) -> bool:

@@ -26,7 +26,7 @@ from mcomp_stages.methods.quantization.fake_quantize import (
 )
 from mcomp_stages.methods.quantization.fold import Affine, float_layer, integer_layer, norm_affine
 from mcomp_stages.methods.quantization.grid import spread, weight_limits
-from mcomp_stages.methods.quantization.placement import NORMS, follower, origin
+from mcomp_stages.methods.quantization.placement import norm_of, origin
 from mcomp_stages.methods.quantization.sites import WeightSite, multiplies_in_integers
 
 mcomp = torch.ops.mcomp
@@ -71,7 +71,7 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
     quantizer, parameter = called(graph_module, quantized), quantized.args[0]
     assert isinstance(quantizer, WeightQuantizer)
     assert isinstance(parameter, Node)
-    norm = follower(node, NORMS)
+    norm = norm_of(node)
     layer = Layer(
         quantizer.site,
         quantizer.integers(attribute(graph_module, str(parameter.target))),

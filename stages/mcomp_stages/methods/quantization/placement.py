@@ -1,56 +1,41 @@
-"""Where quantizers stand, so that ONNX Runtime on x86 runs the whole network in integers.
+"""Where quantizers stand, so that a runtime runs the whole network in integers.
 
-Rules (found by reading ORT's optimised graphs; other placements leave convolutions in float):
-- weights of convolutions and linears: int8 per output channel; every input of these: uint8 per tensor;
+Rules (found by reading ONNX Runtime's optimised graphs; other placements leave convolutions in float):
+- weights of convolutions and linears: int8 per output channel; every input of these: 8 bits per tensor;
 - the output of convolution (+ batch norm) (+ ReLU), once, behind the last of them; of a linear only if an
   integer operation reads it: the classifier may give floats;
-- inputs and output of residual additions, concatenations and average pooling, if the inputs are integers;
-- max-pooling, reshapes, slices and padding keep the grid of their input and get none of their own.
+- inputs and output of additions, products, concatenations and average pooling, if the inputs are integers;
+- max-pooling, reshapes, slices, padding and nearest neighbours keep the grid of their input;
+- what a transformer does between its linears stays in float: residual additions, norms, softmax and GELU.
+  Their grids cost accuracy, and integers gain no time there. So a linear on more than rows gives floats.
+- between two grids every other function of single values may stand: it is computed in float.
+
+Which layers and joints there are is the runtime's to say (`presets`).
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch.fx import Graph, Node
 
 from mcomp.model.graph import module_path
-from mcomp_stages.methods.quantization.canonical import DROPOUTS, is_global_pool
-
-aten = torch.ops.aten
-
-CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
-LAYERS = (*CONVOLUTIONS, aten.linear.default)
-NORMS = (aten.batch_norm.default,)
-ACTIVATIONS = (
-    aten.relu.default,
-    aten.relu_.default,
-    aten.relu6.default,
-    aten.relu6_.default,
-    aten.hardtanh.default,
-    aten.hardtanh_.default,
+from mcomp_stages.methods.quantization.kinds import (
+    ACTIVATIONS,
+    LAYERS,
+    NORMS,
+    POINTWISE,
+    RESIZES,
+    TRANSPOSED,
+    joint_kind,
+    passes,
 )
-ADDITIONS = (aten.add.Tensor, aten.add_.Tensor)
-PADS = (aten.pad.default, aten.constant_pad_nd.default)
-PASSING = (
-    aten.max_pool2d.default,
-    aten.flatten.using_ints,
-    aten.view.default,
-    aten.reshape.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.slice.Tensor,
-    aten.unsqueeze.default,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.contiguous.default,
-    aten.clone.default,
-)
+from mcomp_stages.methods.quantization.presets import RUNTIMES, Runtime
+
+X86 = RUNTIMES["onnxruntime_x86"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,7 @@ class Layer:
     path: str
     weight: str
     input: str
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,11 +53,12 @@ class Placement:
     """The sites of a graph and the layers between them, in its order.
 
     An activation's site is called by the value its quantizer stands behind (`site_values`), a weight's by the
-    parameter.
+    parameter. `missing` are the paths of layers that the runtime has no integers for.
     """
 
     activations: tuple[str, ...]
     layers: tuple[Layer, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -83,72 +70,100 @@ class Placement:
 class Search:
     """What the walk over the graph knows: values to quantize, and values that integer operations give."""
 
+    runtime: Runtime
     wanted: set[Node] = field(default_factory=set)
     integer: set[Node] = field(default_factory=set)
 
     def is_integer(self, values: Iterable[Node]) -> bool:
         return all(value in self.integer or value in self.wanted for value in values)
 
+    def origin(self, value: Any) -> Node:
+        """Return the value whose grid this one keeps in the runtime."""
+        while passes(value) and (self.runtime.resizes_integers or value.target not in RESIZES):
+            value = value.args[0]
+        assert isinstance(value, Node)
+        return value
 
-def placement(graph: Graph, keep_float: Collection[str] = ()) -> Placement:
+
+def placement(graph: Graph, keep_float: Collection[str] = (), runtime: Runtime = X86) -> Placement:
     """Return the sites of a canonical graph; layers whose module path is in `keep_float` stay in float.
 
     A weight that serves several layers is quantized in all of them or in none.
     """
-    search = Search()
+    search = Search(runtime)
     layers: list[Node] = []
+    missing: list[str] = []
     for node in graph.nodes:
         if is_layer(node) and not any(module_path(user) in keep_float for user in node.args[1].users):
-            layers.append(node)
-            place_layer(node, search)
-        elif is_joint(node):
+            if all(LAYERS[user.target] in runtime.layers for user in node.args[1].users):
+                layers.append(node)
+                place_layer(node, search)
+            else:
+                missing.append(module_path(node))
+        elif joint_kind(node) in runtime.joints:
             place_joint(node, search)
+        elif node.target in POINTWISE + RESIZES and search.is_integer([search.origin(node.args[0])]):
+            search.integer.add(node)
     sites = {node: site for site, node in site_values(graph).items()}
     return Placement(
         activations=tuple(sites[node] for node in graph.nodes if node in search.wanted),
         layers=tuple(
-            Layer(module_path(node), str(node.args[1].target), sites[origin(node.args[0])])  # type: ignore[union-attr]
+            Layer(
+                module_path(node),
+                str(node.args[1].target),  # type: ignore[union-attr]
+                sites[search.origin(node.args[0])],
+                weight_axis(node),
+            )
             for node in layers
         ),
+        missing=tuple(missing),
     )
 
 
 def is_layer(node: Node) -> bool:
-    """Whether a call is a convolution, or a linear on rows, whose weight is a parameter of such alone."""
+    """Whether a call is a convolution or a linear whose weight is a parameter of such alone."""
     if node.target not in LAYERS:
         return False
-    source, weight = node.args[0], node.args[1]
-    assert isinstance(source, Node)
+    weight = node.args[1]
     assert isinstance(weight, Node)
-    rows = node.target in CONVOLUTIONS or source.meta["val"].ndim == 2
-    return rows and weight.op == "get_attr" and all(user.target in LAYERS for user in weight.users)
+    if weight.op != "get_attr" or not all(user.target in LAYERS for user in weight.users):
+        return False
+    # The channels of a transposed convolution in groups lie on no axis of its weight.
+    axes = {weight_axis(user) for user in weight.users}
+    return len(axes) == 1 and not (node.target in TRANSPOSED and groups_of(node) > 1)
+
+
+def weight_axis(layer: Node) -> int:
+    """Return the axis of a weight that its output channels lie on."""
+    return 1 if layer.target in TRANSPOSED else 0
+
+
+def groups_of(transposed: Node) -> int:
+    """Return the groups of a transposed convolution."""
+    groups = transposed.args[6] if len(transposed.args) > 6 else 1
+    assert isinstance(groups, int)
+    return groups
+
+
+def gives_rows(layer: Node) -> bool:
+    """Whether a layer's output is an image, or one row for each sample."""
+    return LAYERS[layer.target] != "linear" or layer.meta["val"].ndim == 2
 
 
 def place_layer(node: Node, search: Search) -> None:
-    search.wanted.add(origin(node.args[0]))
+    search.wanted.add(search.origin(node.args[0]))
     end = fused_end(node)
-    search.integer.add(end)
-    if node.target in CONVOLUTIONS:
+    if gives_rows(node):
+        search.integer.add(end)
+    if LAYERS[node.target] != "linear":
         search.wanted.add(end)
 
 
-def is_joint(node: Node) -> bool:
-    """Whether a call is an addition of two tensors of one shape, a concatenation or average pooling."""
-    if node.target in ADDITIONS:
-        return is_residual(node)
-    return node.target in (aten.cat.default, aten.avg_pool2d.default) or is_global_pool(node)
-
-
-def is_residual(node: Node) -> bool:
-    left, right = node.args
-    if not isinstance(left, Node) or not isinstance(right, Node) or node.kwargs:
-        return False
-    return bool(left.meta["val"].shape == right.meta["val"].shape)
-
-
 def place_joint(node: Node, search: Search) -> None:
-    origins = [origin(value) for value in node.all_input_nodes]
-    if search.is_integer(origins):
+    origins = [search.origin(value) for value in node.all_input_nodes]
+    if joint_kind(node) == "matrix product":
+        search.wanted.update(origins)
+    elif search.is_integer(origins):
         search.wanted.update(origins)
         search.wanted.add(fused_end(node))
 
@@ -161,39 +176,15 @@ def origin(value: Any) -> Node:
     return value
 
 
-def passes(node: Node) -> bool:
-    """Whether the output of a call lies on the grid of its input."""
-    return node.target in PASSING + DROPOUTS or is_zero_pad(node)
-
-
-def is_zero_pad(node: Node) -> bool:
-    """Whether a call pads with zeros, which every grid contains."""
-    if node.target not in PADS:
-        return False
-    mode = node.args[2:3] if node.target is aten.pad.default else ()
-    value = node.args[3:4] if node.target is aten.pad.default else node.args[2:3]
-    return mode in ((), ("constant",)) and value in ((), (None,), (0,))
+def norm_of(layer: Node) -> Node | None:
+    """Return the batch norm that follows a layer alone and works on its output channels."""
+    return follower(layer, NORMS) if gives_rows(layer) else None
 
 
 def fused_end(node: Node) -> Node:
-    """Return the last call that the runtime fuses with a layer or an addition: norm, then activation."""
-    end = node
-    if is_layer(node) and follower(end, NORMS) is not None:
-        end = follower(end, NORMS) or end
+    """Return the last call that the runtime fuses with a layer or a joint: norm, then activation."""
+    end = (norm_of(node) if is_layer(node) else None) or node
     return follower(end, ACTIVATIONS) or end
-
-
-def bounds(node: Node) -> tuple[float, float] | None:
-    """Return between which values an activation clips, None if a call does something else."""
-    if node.target in (aten.relu.default, aten.relu_.default):
-        return 0.0, math.inf
-    if node.target in (aten.relu6.default, aten.relu6_.default):
-        return 0.0, 6.0
-    if node.target in (aten.hardtanh.default, aten.hardtanh_.default):
-        given = [float(bound) for bound in node.args[1:]]  # type: ignore[arg-type]
-        low, high = given + [-1.0, 1.0][len(given) :]
-        return low, high
-    return None
 
 
 def follower(node: Node, targets: tuple[Any, ...]) -> Node | None:
@@ -209,7 +200,7 @@ def site_values(graph: Graph) -> dict[str, Node]:
     value behind its norm and activation, and the layer's own output has no site.
     """
     names = site_names(graph)
-    ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or is_joint(node)}
+    ends = {fused_end(node): node for node in graph.nodes if is_layer(node) or joint_kind(node)}
     return {names[ends.get(node, node)]: node for node in graph.nodes if node in names}
 
 

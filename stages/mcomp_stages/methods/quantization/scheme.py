@@ -115,7 +115,7 @@ def weight_site(
         raise StageError(f"{paths} share one weight; give them the same settings", module=layers[0].path)
     (grid,) = grids
     inputs = tuple(dict.fromkeys(layer.input for layer in layers))
-    site = WeightSite(**grid.model_dump(), inputs=inputs)
+    site = WeightSite(**grid.model_dump(), inputs=inputs, axis=layers[0].axis)
     require_groups_fit(name, site, module.get_parameter(name))
     return site
 

@@ -9,7 +9,8 @@ from torch.fx import Node
 
 from mcomp.model.graph import module_path
 from mcomp_stages.methods.quantization.fake_quantize import WeightQuantizer
-from mcomp_stages.methods.quantization.placement import ACTIVATIONS, NORMS, follower
+from mcomp_stages.methods.quantization.kinds import ACTIVATIONS
+from mcomp_stages.methods.quantization.placement import follower, norm_of
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 
@@ -66,10 +67,15 @@ def layer_segments(graph: QuantizedGraph) -> list[Segment]:
 def layer_segment(layer: Node) -> Segment:
     """Return a layer with the norm and the activation that follow it alone."""
     nodes = [layer]
-    for targets in (NORMS, ACTIVATIONS):
-        after = follower(nodes[-1], targets)
+    for find in (norm_of, activation_of):
+        after = find(nodes[-1])
         nodes += [after] if after else []
     return Segment(module_path(layer), tuple(nodes), (layer,))
+
+
+def activation_of(node: Node) -> Node | None:
+    """Return the activation that follows a value alone."""
+    return follower(node, ACTIVATIONS)
 
 
 def block_segments(graph: QuantizedGraph) -> list[Segment]:
