@@ -88,7 +88,7 @@ def require_integers(path: Path, model: Model) -> Census:
     """
     found = census(path, path.parent)
     edits = [edit for edit in model.edits if isinstance(edit, Quantizers | StoredWeights)]
-    weights = [name for edit in edits for name in edit.integer_weights]
+    weights = [name for edit in edits for name in edit.integer_weights if not is_transposed(edit, name)]
     layers = {name.rpartition(".")[0] for name in weights}
     in_float = [name for name in found.float_layers if name.partition(":")[0] in layers]
     if in_float or found.int8 < len(weights):
@@ -99,3 +99,8 @@ def require_integers(path: Path, model: Model) -> Census:
             f"left in float: {names}{left_in_float(paths) if paths else ''}"
         )
     return found
+
+
+def is_transposed(edit: Quantizers | StoredWeights, name: str) -> bool:
+    """Whether a weight is that of a transposed convolution, which only other runtimes have in integers."""
+    return isinstance(edit, Quantizers) and edit.weights[name].axis != 0

@@ -20,9 +20,12 @@ def canonical_pooling(graph_module: GraphModule) -> None:
     """Write every mean over the two spatial axes as `mean.dim(x, [2, 3], keepdim=True)`, in place.
 
     Global pooling comes as `adaptive_avg_pool2d(1)` or as `mean((2, 3))`; behind one that drops
-    the axes follows a flatten.
+    the axes follows a flatten. Adaptive pooling into equal windows becomes ordinary pooling, and maxima along
+    a line maxima in an image of one row: of these torch has none on integers.
     """
     rewrite(graph_module, pool_as_mean)
+    rewrite(graph_module, pool_in_windows)
+    rewrite(graph_module, pool_as_image)
 
 
 def pool_as_mean(node: Node) -> None:
@@ -33,6 +36,32 @@ def pool_as_mean(node: Node) -> None:
         keeps = len(node.args) > 2 and node.args[2]
         pool = call_before(node, aten.mean.dim, node.args[0], [2, 3], True)
         replace(node, pool if keeps else call_before(node, aten.flatten.using_ints, pool, 1))
+
+
+def pool_in_windows(node: Node) -> None:
+    """Replace adaptive average pooling whose windows are all of one size."""
+    if node.target is not aten.adaptive_avg_pool2d.default:
+        return
+    image, sizes = node.args
+    assert isinstance(image, Node)
+    assert isinstance(sizes, list)
+    places = list(zip(image.meta["val"].shape[2:], sizes, strict=True))
+    if all(isinstance(size, int) and size % parts == 0 for size, parts in places):
+        window = [size // parts for size, parts in places]
+        replace(node, call_before(node, aten.avg_pool2d.default, image, window, window))
+
+
+def pool_as_image(node: Node) -> None:
+    """Replace the maxima along a line."""
+    if node.target is not aten.max_pool1d.default:
+        return
+    line, *window = node.args
+    image = call_before(node, aten.unsqueeze.default, line, -2)
+    # Kernel, stride, padding and dilation of the row: one place, of which there is no neighbour.
+    given: list[Any] = list(window[:4])
+    rows = [[one, *sizes] for one, sizes in zip((1, 1, 0, 1), given, strict=False)]
+    pool = call_before(node, aten.max_pool2d.default, image, *rows, *window[4:])
+    replace(node, call_before(node, aten.squeeze.dim, pool, -2))
 
 
 def averages_spatial_axes(node: Node) -> bool:

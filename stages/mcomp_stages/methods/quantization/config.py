@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mcomp.config import Config, module_patterns
+from mcomp_stages.methods.quantization.presets import RUNTIMES, Preset
 
 ActivationBits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 WeightBits = Literal[2, 3, 4, 5, 6, 7, 8]
@@ -118,6 +119,10 @@ class Override(Config):
 class Scheme(Config):
     """Which layers become integers, and of which kind."""
 
+    preset: Annotated[
+        Preset,
+        Field(description="the runtime that quantizers are placed for; its grids are the defaults below"),
+    ] = "onnxruntime_x86"
     weights: Weights = Weights()
     activations: Activations = Activations()
     keep_float: Annotated[
@@ -125,3 +130,35 @@ class Scheme(Config):
         module_patterns(description="patterns of layers, or of what holds them, that stay in float"),
     ] = ()
     overrides: Annotated[tuple[Override, ...], Field(description="other settings for chosen layers")] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def grids_of_the_preset(cls, fields: Any) -> Any:
+        """Take what is not said of the grids from the preset."""
+        if not isinstance(fields, dict) or fields.get("preset") not in RUNTIMES:
+            return fields
+        runtime = RUNTIMES[fields["preset"]]
+        given = {name: fields.get(name, {}) for name in runtime.grids}
+        merged = {
+            name: {**runtime.grids[name], **said} for name, said in given.items() if isinstance(said, dict)
+        }
+        return {**fields, **merged}
+
+    @model_validator(mode="after")
+    def the_runtime_has_these_integers(self) -> Scheme:
+        """Refuse grids that the preset's runtime has no operators for."""
+        runtime = RUNTIMES[self.preset]
+        weights: list[Weights | WeightChange] = [self.weights]
+        weights += [each.weights for each in self.overrides if each.weights]
+        activations: list[Activations | ActivationChange] = [self.activations]
+        activations += [each.activations for each in self.overrides if each.activations]
+        lacking = [f"activations of {a.bits} bits" for a in activations if not runtime.has_width(a.bits)]
+        lacking += [f"weights with a scale per {w.per}" for w in weights if not runtime.has_scales(w.per)]
+        if not runtime.affine_weights and any(w.symmetric is False for w in weights):
+            lacking += ["weights with a zero point (symmetric: false)"]
+        if lacking:
+            raise ValueError(
+                f"preset {self.preset}: {runtime.words} has no operators for {lacking[0]}; "
+                "choose another preset, or other integers"
+            )
+        return self

@@ -32,6 +32,14 @@ class Runtime:
     affine_weights: bool = True
     resizes_integers: bool = True
 
+    def has_width(self, bits: int | None) -> bool:
+        """Whether it has activations of so many bits."""
+        return bits is None or bits in self.activation_bits
+
+    def has_scales(self, per: str | None) -> bool:
+        """Whether it has weights with a scale for each of these."""
+        return per is None or per in self.weight_grids
+
 
 RUNTIMES: dict[Preset, Runtime] = {
     # Unsigned activations and signed weights: of the four pairs the only one with fast kernels.

@@ -71,8 +71,8 @@ class Rows:
     @property
     def last_input(self) -> Node:
         """Behind it all inputs are there."""
-        *_, last = self.graph.find_nodes(op="placeholder")
-        return last
+        inputs: list[Node] = self.graph.find_nodes(op="placeholder")
+        return inputs[-1]
 
     def inputs_of(self, name: str) -> Any:
         """Yield the inputs that have a size of this name, with its axis."""

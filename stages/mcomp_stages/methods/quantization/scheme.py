@@ -12,7 +12,8 @@ from mcomp.model.select import select_modules
 from mcomp.recipe.nearest import did_you_mean
 from mcomp_stages.methods.quantization.config import Activations, Override, Scheme, Weights
 from mcomp_stages.methods.quantization.edit import Quantizers
-from mcomp_stages.methods.quantization.placement import Layer, Placement, placement
+from mcomp_stages.methods.quantization.placement import Placement, placement
+from mcomp_stages.methods.quantization.presets import RUNTIMES
 from mcomp_stages.methods.quantization.sites import WeightSite
 from mcomp_stages.methods.quantization.training_graph import canonical_graph
 
@@ -45,12 +46,16 @@ def quantizers_for(
     that is asked for it.
     """
     scheme = scheme or Scheme()
-    graph = canonical_graph(module, example).graph
-    settings = layer_settings(module, placement(graph).layers, scheme)
+    graph, runtime = canonical_graph(module, example).graph, RUNTIMES[scheme.preset]
+    everywhere = placement(graph, runtime=runtime)
+    settings = layer_settings(module, everywhere, scheme)
     kept = tuple(path for path, asked in settings.items() if asked.keep_float)
-    sites = placement(graph, kept)
+    sites = placement(graph, kept, runtime)
     if not sites.layers:
-        raise StageError("there is no convolution or linear to quantize")
+        raise StageError(
+            "there is no convolution or linear to quantize"
+            + (f"; {lacks(module, everywhere.missing[0], scheme)}" if everywhere.missing else "")
+        )
     return Quantizers(
         activations={
             site: activation_of(site, sites, settings, scheme.activations) for site in sites.activations
@@ -59,11 +64,19 @@ def quantizers_for(
     )
 
 
-def layer_settings(module: nn.Module, layers: Sequence[Layer], scheme: Scheme) -> dict[str, LayerSettings]:
-    """Return the settings of every layer that can be quantized, by module path."""
+def layer_settings(module: nn.Module, found: Placement, scheme: Scheme) -> dict[str, LayerSettings]:
+    """Return the settings of every layer that can be quantized, by module path.
+
+    What the runtime has no integers for stays in float anyway; more cannot be asked of it.
+    """
     kept = tuple(Override(modules=pattern, keep_float=True) for pattern in scheme.keep_float)
-    settings = {layer.path: LayerSettings(scheme.weights, scheme.activations) for layer in layers}
+    settings = {layer.path: LayerSettings(scheme.weights, scheme.activations) for layer in found.layers}
     for override in (*kept, *scheme.overrides):
+        missing = [path for path in found.missing if is_chosen(module, path, override)]
+        if missing and not override.keep_float:
+            raise StageError(lacks(module, missing[0], scheme), about=override.modules or override.type)
+        if missing and not any(is_chosen(module, path, override) for path in settings):
+            continue
         for path in chosen(module, tuple(settings), override):
             settings[path] = settings[path].changed(override)
     return settings
@@ -83,6 +96,24 @@ def chosen(module: nn.Module, layers: tuple[str, ...], override: Override) -> tu
         near = did_you_mean(str(override.type), types.values())
         raise StageError("; ".join(filter(None, (what, near))), about=override.type)
     return found
+
+
+def is_chosen(module: nn.Module, path: str, override: Override) -> bool:
+    """Whether an override names a layer by its path or its class."""
+    if override.modules is not None:
+        selected = select_modules(module, [override.modules])
+        return any(path == each or path.startswith(f"{each}.") for each in selected)
+    return override.type == type(module.get_submodule(path)).__name__
+
+
+def lacks(module: nn.Module, path: str, scheme: Scheme) -> str:
+    """Return the words for a layer that the preset's runtime has no integers for."""
+    kind = type(module.get_submodule(path)).__name__
+    others = [name for name, runtime in RUNTIMES.items() if "transposed convolution" in runtime.layers]
+    return (
+        f"{path} is a {kind}, which {RUNTIMES[scheme.preset].words} has no integers for: it stays in float "
+        f"with preset {scheme.preset}; {' and '.join(others)} have"
+    )
 
 
 def inside(module: nn.Module, layers: Sequence[str], pattern: str) -> tuple[str, ...]:

@@ -10,13 +10,15 @@ from torch.fx import GraphModule, Node
 
 from mcomp.errors import StageError
 from mcomp.model.graph import TRAINING_ARGUMENT, capture, set_training
+from mcomp_stages.methods.quantization.attention import write_out_attention
 from mcomp_stages.methods.quantization.canonical import canonical_pooling, pure
 from mcomp_stages.methods.quantization.fake_quantize import (
     ActivationQuantizer,
     Quantizer,
     WeightQuantizer,
 )
-from mcomp_stages.methods.quantization.placement import NORMS, site_values
+from mcomp_stages.methods.quantization.kinds import NORMS
+from mcomp_stages.methods.quantization.placement import site_values
 
 
 class QuantizedGraph(GraphModule):
@@ -90,6 +92,7 @@ def canonical_graph(module: nn.Module, example: Mapping[str, Tensor]) -> GraphMo
     """Capture a module in the form that placement reads. Raises StageError if it cannot be captured."""
     graph_module = capture(module, example)
     canonical_pooling(graph_module)
+    write_out_attention(graph_module)
     return graph_module
 
 

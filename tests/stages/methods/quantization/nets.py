@@ -14,6 +14,7 @@ from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import MinMax
 from mcomp_stages.methods.quantization.scheme import quantizers_for
+from mcomp_stages.models.vit_module import ViT
 
 
 class ResidualNet(nn.Module):
@@ -52,6 +53,92 @@ class ChainNet(nn.Module):
         x = functional.max_pool2d(x, 2).flatten(1)
         logits: Tensor = self.fc2(functional.relu(self.fc1(x)))
         return logits
+
+
+class GatedNet(nn.Module):
+    """Hard-swish, a squeeze-and-excitation gate, SiLU, nearest neighbours, a mirrored edge, equal windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.reduce, self.expand = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.last = nn.Conv2d(8, 12, 3)
+        self.fc = nn.Linear(12 * 4, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = functional.hardswish(self.norm(self.stem(image)))
+        gate = functional.relu(self.reduce(functional.adaptive_avg_pool2d(x, 1)))
+        x = x * functional.hardsigmoid(self.expand(gate))
+        x = functional.silu(self.depthwise(functional.max_pool2d(x, 2)))
+        x = self.last(
+            functional.pad(functional.interpolate(x, scale_factor=2.0), (1, 1, 1, 1), mode="reflect")
+        )
+        logits: Tensor = self.fc(functional.adaptive_avg_pool2d(x, 2).flatten(1))
+        return logits
+
+
+class LineNet(nn.Module):
+    """Convolutions along a line, with their norm, maxima and a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(3, 8, 5, stride=2, padding=2)
+        self.norm = nn.BatchNorm1d(8)
+        self.conv = nn.Conv1d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8 * 64, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = functional.max_pool1d(functional.relu(self.norm(self.stem(image.flatten(2)))), 2)
+        x = functional.relu(self.conv(x) + x)
+        logits: Tensor = self.fc(x.flatten(1))
+        return logits
+
+
+class GrowingNet(nn.Module):
+    """A transposed convolution between two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 6, 2, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.last = nn.Conv2d(6, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        y: Tensor = self.last(functional.relu(self.norm(self.up(functional.relu(self.down(image))))))
+        return y.mean((2, 3))
+
+
+class SequenceNet(nn.Module):
+    """Tokens of an image: a linear with a ReLU, masked attention, a norm over tokens behind a linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 16, 4, stride=4)
+        self.first, self.second = nn.Linear(16, 24), nn.Linear(24, 16)
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.tokens = nn.Linear(16, 16)
+        self.norm = nn.BatchNorm1d(16)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.embed(image).flatten(2).transpose(1, 2)
+        x = x + self.second(functional.relu(self.first(x)))
+        seen = torch.arange(16) < 12
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        x = x + functional.scaled_dot_product_attention(query, key, value, attn_mask=seen[None, None])
+        x = self.norm(self.tokens(x))  # over axis 1: of the tokens, not of what the linear gives
+        logits: Tensor = self.fc(x.mean(1))
+        return logits
+
+
+class TinyViT(ViT):
+    """A vision transformer of two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__(16, 4, 2, 32, 4, 40, 0.0, 3, 10)
 
 
 class NetConfig(ModelConfig):

@@ -37,6 +37,19 @@ from mcomp_stages.methods.quantization.config import (
         ),
         ({"overrides": [{"layer": "third", "keep_float": True}]}, "layer"),
         ({"overrides": [{"layer": "first", "weights": {"per": "group"}}]}, "go together"),
+        ({"preset": "tensorrt"}, "'onnxruntime_x86', 'openvino' or 'arm_xnnpack'"),
+        (
+            {"preset": "arm_xnnpack", "activations": {"bits": 16}},
+            "preset arm_xnnpack: XNNPACK on ARM has no operators for activations of 16 bits",
+        ),
+        (
+            {"preset": "arm_xnnpack", "overrides": [{"layer": "first", "weights": {"symmetric": False}}]},
+            "no operators for weights with a zero point",
+        ),
+        (
+            {"preset": "openvino", "weights": {"per": "group", "group_size": 32}},
+            "no operators for weights with a scale per group",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(scheme: dict[str, Any], message: str) -> None:
@@ -58,3 +71,19 @@ def test_a_change_away_from_groups_drops_their_size() -> None:
 
 def test_an_override_is_called_as_the_recipe_writes_it() -> None:
     assert Override(type="Linear", keep_float=True).choice == "type: Linear"
+
+
+def test_a_preset_gives_the_grids_and_what_is_written_wins() -> None:
+    assert Scheme.model_validate({}).activations == Activations()
+    arm = Scheme.model_validate({"preset": "arm_xnnpack"})
+    assert arm.activations == Activations(signed=True)
+    narrow = Scheme.model_validate({"preset": "arm_xnnpack", "activations": {"bits": 7}})
+    assert narrow.activations == Activations(bits=7, signed=True)
+    other = Scheme.model_validate({"preset": "arm_xnnpack", "activations": {"signed": False}})
+    assert other.activations == Activations()
+
+
+def test_a_scheme_that_was_written_out_is_read_as_itself() -> None:
+    for preset in ("onnxruntime_x86", "openvino", "arm_xnnpack"):
+        scheme = Scheme.model_validate({"preset": preset, "weights": {"bits": 7}})
+        assert Scheme.model_validate(scheme.model_dump()) == scheme

@@ -20,17 +20,23 @@ from mcomp_stages.methods.quantization.learned.start import with_first_scales
 from mcomp_stages.methods.quantization.scheme import quantizers_for
 from mcomp_stages.methods.quantization.sites import WeightSite
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
-from tests.architectures import VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet
+from tests.architectures import VGG, ConcatNet, EagerNet, MBConvNet, ShuffleNet, TiedNet, UNet
 from tests.stages.methods.quantization.nets import (
     ChainNet,
+    GatedNet,
+    GrowingNet,
+    LineNet,
     ResidualNet,
+    SequenceNet,
+    TinyViT,
     float_model,
     pictures,
     quantized_model,
 )
 
 EXAMPLE = pictures(2)
-NETS = (ResidualNet, ChainNet, VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet)
+IMAGE_NETS = (ResidualNet, ChainNet, VGG, ConcatNet, MBConvNet, ShuffleNet, TiedNet, UNet)
+NETS = (*IMAGE_NETS, GatedNet, LineNet, GrowingNet, SequenceNet, TinyViT, EagerNet)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,14 @@ def test_converted_equals_trained_at_every_site(net: type[nn.Module]) -> None:
     comparison = require_equal(model, EXAMPLE, pictures(16))
     assert comparison.num_sites == len(model.edits[-1].activations)  # type: ignore[attr-defined]
     assert comparison.agreement >= 0.999
+
+
+@pytest.mark.parametrize("net", [GrowingNet, GatedNet, SequenceNet, TinyViT])
+@pytest.mark.parametrize("preset", ["openvino", "arm_xnnpack"])
+def test_converted_equals_trained_for_every_runtime(net: type[nn.Module], preset: str) -> None:
+    scheme = Scheme.model_validate({"preset": preset})
+    model = quantized_model(float_model(net), scheme=scheme)
+    assert require_equal(model, EXAMPLE, pictures(16)).agreement >= 0.999
 
 
 def test_weights_of_seven_bits_stay_within_63() -> None:

@@ -12,7 +12,7 @@ from mcomp_stages.methods.quantization.config import Activations, Scheme
 from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.scheme import quantizers_for
 from tests.architectures import TiedNet
-from tests.stages.methods.quantization.nets import ChainNet, ResidualNet, pictures
+from tests.stages.methods.quantization.nets import ChainNet, GrowingNet, ResidualNet, pictures
 
 EXAMPLE = pictures(2)
 
@@ -105,3 +105,25 @@ def test_groups_are_for_linears_whose_inputs_they_divide() -> None:
         made(ResidualNet, overrides=linears)
     edit = made(ChainNet, overrides=[{"type": "Linear", "weights": {"per": "group", "group_size": 8}}])
     assert edit.integer_weights == ("conv.weight", "widen.weight")
+
+
+def test_a_layer_that_the_runtime_has_no_integers_for_stays_in_float_and_nothing_else_may_be_asked() -> None:
+    assert set(weight_bits(made(GrowingNet))) == {"down", "last"}
+    assert set(weight_bits(made(GrowingNet, keep_float=["up"]))) == {"down", "last"}
+    message = (
+        r"up is a ConvTranspose2d, which ONNX Runtime on x86 has no integers for: .*openvino and arm_xnn"
+    )
+    for choice in ({"modules": "up"}, {"modules": "u*"}, {"type": "ConvTranspose2d"}):
+        with pytest.raises(StageError, match=message):
+            made(GrowingNet, overrides=[{**choice, "weights": {"bits": 4}}])
+    with pytest.raises(StageError, match=f"no convolution or linear to quantize; {message}"):
+        made(GrowingNet, keep_float=["down", "last"])
+
+
+def test_the_scales_of_a_transposed_convolution_lie_on_its_second_axis() -> None:
+    edit = made(GrowingNet, preset="openvino")
+    assert {name: site.axis for name, site in edit.weights.items()} == {
+        "down.weight": 0,
+        "up.weight": 1,
+        "last.weight": 0,
+    }

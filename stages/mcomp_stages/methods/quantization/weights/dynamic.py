@@ -91,7 +91,8 @@ def record_of(weight: UsedWeight, module: nn.Module, bits: int, scaled: bool) ->
     transposed = weight.transposed
     fields = {
         "shape": shape,
-        "bits": bits,
+        # 7 bits are for the sums of a product; alone they would have to be unpacked bit by bit.
+        "bits": 8 if bits == 7 and not in_integers(weight, bits) else bits,
         "group_size": shape[0] if transposed else torch.Size(shape[1:]).numel(),
         "unpack": "integers" if in_integers(weight, bits) else "load",
         "scaled_inputs": scaled,
