@@ -34,6 +34,7 @@ from mcomp.store.checkpoints import StepCheckpoints
 from mcomp.store.disk import FULL
 from mcomp.store.layout import FILES, MODEL, REPORT
 from mcomp.store.ledger import Figures, Served
+from mcomp.store.shared import SharedResults
 from mcomp.store.store import Store
 from mcomp.task import TaskConfig
 from mcomp.training.device import environment
@@ -82,7 +83,17 @@ class Executor:
             checkpoints=StepCheckpoints(
                 self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
             ),
+            shared=self.shared(step),
         )
+
+    def shared(self, step: Step) -> SharedResults:
+        """Return what other steps may have computed of this one's models and data."""
+        keys = {ref: model_key(source) for ref, source in step.models.items()}
+        depends_on = {
+            name: step.key_json[name] for name in ("format", "data", "compute", "makers", "sources")
+        }
+        here = {**depends_on, "environment": environment(step.recipe.compute)}
+        return SharedResults(self.store, step.label, keys, here, self.reporter)
 
     def example(self, recipe: Recipe) -> Example:
         """Return two samples of the calibration split."""
@@ -127,6 +138,11 @@ class Executor:
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
         return versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
+
+
+def model_key(source: str | Origin) -> str:
+    """Return what tells a model from others."""
+    return fingerprint(source.key_json) if isinstance(source, Origin) else source
 
 
 def original(origin: Origin) -> Model:

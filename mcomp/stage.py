@@ -126,13 +126,31 @@ class NoCheckpoints:
         """Nothing."""
 
 
+class Shared(Protocol):
+    """Where what follows from a model and the data is kept for other stages and jobs that need the same."""
+
+    def get(
+        self, what: Mapping[str, Any], of: RecipeRef, compute: Callable[[], Checkpoint]
+    ) -> Checkpoint: ...
+
+
+class NotShared:
+    """Computes each time: a stage that runs outside of a store."""
+
+    def get(self, what: Mapping[str, Any], of: RecipeRef, compute: Callable[[], Checkpoint]) -> Checkpoint:
+        """Return what `compute` gives."""
+        return compute()
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage may use beside its own fields and its input; there is nothing global.
 
     `folder` is scratch space on the store's disk, gone when the step ends. `example` holds the inputs of two
-    samples of the calibration split, by name. In a `rehearsal` (a run on shortened data) the weights have
-    learnt next to nothing: a bound on how good they are says nothing then and is not applied.
+    samples of the calibration split, by name. `shared.get` returns what `compute` gives for the model `of`
+    and the data, or gave in this environment before: `what` is plain JSON, and all else that it depends on.
+    In a `rehearsal` (a run on shortened data) the weights have learnt next to nothing: a bound on how good
+    they are says nothing then and is not applied.
     """
 
     step: str
@@ -147,6 +165,7 @@ class Context:
     models: Mapping[RecipeRef, Model]
     rehearsal: bool = False
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    shared: Shared = field(default_factory=NotShared)
 
     def unit(self, label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
         """Return what `compute` gives, or gave in an earlier try of this step that was interrupted after it.

@@ -65,10 +65,17 @@ def read(line: Any, data: Any) -> Mistake:
             here = here[part]
         elif index == len(location) - 1 and line["type"] == "missing":
             path.append(part)
-        elif branch is None:
+        elif branch is None and not is_the_only_one(part, here):
             branch = (tuple(path), part)
     context = line.get("ctx", {})
     return Mistake(line["type"], location, tuple(path), context, line["input"], line["msg"], branch)
+
+
+def is_the_only_one(part: str | int, here: Any) -> bool:
+    """Whether a part of a location stands for the one member that a mapping can be: the one of its `type`, or
+    the first of a list that the mapping stands for.
+    """
+    return isinstance(here, dict) and (part == 0 or part == here.get("type"))
 
 
 def without_cascades(mistakes: Iterable[Mistake]) -> list[Mistake]:

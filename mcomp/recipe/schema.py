@@ -75,14 +75,20 @@ class TimedBound(Bound):
 
 
 def one_or_many(value: Any) -> Any:
-    """Accept a single mapping where a list of them is meant. Raises ValueError for a bare number."""
+    """Accept a single mapping where a list of them is meant."""
+    return [value] if isinstance(value, dict | Config) else value
+
+
+def no_bare_number(value: Any) -> Any:
+    """Refuse a number where a bound is meant, with what to write."""
     if isinstance(value, int | float | str):
         raise ValueError(f"must be a mapping, not {value}; write {{min: {value}}} or {{max: {value}}}")
-    return [value] if isinstance(value, dict) else value
+    return value
 
 
-Bounds = Annotated[tuple[Bound, ...], BeforeValidator(one_or_many)]
-TimedBounds = Annotated[tuple[TimedBound, ...], BeforeValidator(one_or_many)]
+# The last validator is called first.
+Bounds = Annotated[tuple[Bound, ...], BeforeValidator(one_or_many), BeforeValidator(no_bare_number)]
+TimedBounds = Annotated[tuple[TimedBound, ...], BeforeValidator(one_or_many), BeforeValidator(no_bare_number)]
 
 
 class Require(Config):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from mcomp.data.sampler import EpochSampler
+from mcomp.data.sampler import EpochSampler, cut_batches
 from mcomp.errors import StageError
 from mcomp.fingerprint import sub_seed
-from mcomp.measure.accuracy import evaluate
+from mcomp.measure.accuracy import Evaluation, evaluate
 from mcomp.model.model import Model
 from mcomp.stage import Context, Progress
+from mcomp.training.companions import Companions, student_of
 from mcomp.training.config import Training
 from mcomp.training.constraints import ZeroedWeights
 from mcomp.training.device import (
@@ -35,14 +36,21 @@ from mcomp.training.update import Loss, Update
 Prepare = Callable[[nn.Module, int], None]
 """Set what depends on the number of updates so far."""
 
+Beside = Callable[[nn.Module], Companions]
+"""Puts a module that is to be trained, and is on its device, together with what is trained beside it."""
+
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model and how it got there; `kept` is the epoch whose weights it has."""
+    """A trained model and how it got there; `kept` is the epoch whose weights it has.
+
+    `notes` is what else a report shows, as plain JSON.
+    """
 
     model: Model
     history: tuple[Epoch, ...]
     kept: Epoch
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Return what a report shows of the training, as plain JSON."""
@@ -50,6 +58,7 @@ class Fit:
             "epochs": len(self.history),
             "best_epoch": self.kept.number,
             "history": [asdict(epoch) for epoch in self.history],
+            **self.notes,
         }
         if self.kept.gradient_error is not None:
             facts["gradient_error"] = self.kept.gradient_error
@@ -63,13 +72,15 @@ def fit(
     *,
     label: str,
     loss: Loss,
+    beside: Beside | None = None,
     own_rates: OwnRates | None = None,
     prepare: Prepare | None = None,
 ) -> Fit:
     """Return a trained copy of `model`; `label` stands beside the progress bar.
 
-    `own_rates` are for parameters that learn at another rate. `prepare` is called before each update with the
-    module and the number of updates so far; what it sets must follow from this number alone.
+    `loss` gets the output of the module, or of the companions that `beside` makes of it. `own_rates` are for
+    parameters that learn at another rate. `prepare` is called before each update with the module and the
+    number of updates so far; what it sets must follow from this number alone.
 
     Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes,
     also when the step is interrupted and goes on from `context.checkpoints`; a stage that calls this more
@@ -81,33 +92,42 @@ def fit(
     trained = placed_copy(model, device)
     seed = sub_seed(context.seed, "dropout")
     with borrowed_threads(context.compute.threads), borrowed_generators(seed):
-        module = trained.training_module(context.example.to(device))
+        student = trained.training_module(context.example.to(device))
+        zeroed = ZeroedWeights(student, trained.state)
+        module = beside(student) if beside is not None else student
         state = start(module, training, context, own_rates)
-        zeroed = ZeroedWeights(module, trained.state)
         fabric = make_fabric(context.compute, device)
         update = Update(state, fabric, loss, zeroed, training)
         resumable = Resumable(state, fabric.strategy.precision, context, label, training.checkpoint)
         resumable.resume()
-        num_updates = training.epochs * len(state.sampler)
         with (
             resumable.saved_when_interrupted(),
-            context.reporter.progress(label, num_updates) as progress,
+            context.reporter.progress(label, num_updates(training, context)) as progress,
         ):
             progress.advance(state.num_updates)
             run_epochs(resumable, update, training, progress, prepare)
         resumable.save()
     kept = load_kept(state, training)
-    result = returned(trained.with_trained(module))
+    if isinstance(module, Companions):
+        module.release()
+    result = returned(trained.with_trained(student))
     require_changed(model.module, result.module)
     return Fit(result, tuple(state.history), kept)
+
+
+def num_updates(training: Training, context: Context) -> int:
+    """Return how many updates a training makes unless it stops early."""
+    return training.epochs * len(cut_batches(len(context.data.split("train")), context.batch_size))
 
 
 def start(module: nn.Module, training: Training, context: Context, own_rates: OwnRates | None) -> TrainState:
     """Return the state before the first update."""
     num_samples = len(context.data.split("train"))
     sampler = EpochSampler(num_samples, context.batch_size, sub_seed(context.seed, "sampler"))
+    if own_rates is not None and isinstance(module, Companions):
+        own_rates = replace(own_rates, prefix=f"student.{own_rates.prefix}")
     optimizer = make_optimizer(module, training, own_rates)
-    schedule = make_schedule(optimizer, training, training.epochs * len(sampler))
+    schedule = make_schedule(optimizer, training, num_updates(training, context))
     return TrainState(module, optimizer, schedule, sampler)
 
 
@@ -116,14 +136,21 @@ def run_epochs(
 ) -> None:
     """Train until the epochs are done or validation has stopped improving; changes the state in place."""
     state, context = resumable.state, resumable.context
-    validation, device = context.data.split("validation"), device_of(state.module)
     while len(state.history) < training.epochs and not stopped_early(state, training):
         run_epoch(resumable, update, progress, prepare)
         require_finite_weights(state.module, f"after epoch {state.sampler.epoch}")
         with borrowed_generators(sub_seed(context.seed, "validation")):
-            reached = evaluate(update.module, validation, context.task, device=device)
+            reached = evaluated(state.module, update.module, context)
         with state.change():
             state.end_epoch(reached.metric, reached.loss, context.task.direction)
+
+
+def evaluated(module: nn.Module, running: nn.Module, context: Context) -> Evaluation:
+    """Return how good what is trained is on validation; `running` calls it in the chosen precision."""
+    validation, device = context.data.split("validation"), device_of(module)
+    if isinstance(module, Companions):
+        return module.evaluated(running, validation, context.task, device)
+    return evaluate(running, validation, context.task, device=device)
 
 
 def run_epoch(resumable: Resumable, update: Update, progress: Progress, prepare: Prepare | None) -> None:
@@ -136,7 +163,7 @@ def run_epoch(resumable: Resumable, update: Update, progress: Progress, prepare:
     for positions in state.sampler.rest_of_epoch():
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
         if prepare is not None:
-            prepare(state.module, state.num_updates)
+            prepare(student_of(state.module), state.num_updates)
         with state.change():  # loading included: a provider may draw from a global generator
             loss = update(to_device(train.batch(positions, state.sampler.draw), device), where)
             state.end_batch(loss, len(positions), update.rounding())

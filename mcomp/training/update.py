@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from mcomp.data.contract import Batch
+from mcomp.training.companions import student_of
 from mcomp.training.config import Training
 from mcomp.training.constraints import Checked, ZeroedWeights
 from mcomp.training.gradients import RoundedGradients
@@ -21,8 +22,8 @@ from mcomp.training.state import TrainState
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Loss = Callable[[Batch, Tensor], Tensor]
-"""The mean loss over a batch, given the output of the module."""
+Loss = Callable[[Batch, Any], Tensor]
+"""The mean loss over a batch, given what the module gives."""
 
 
 class Update:
@@ -60,8 +61,9 @@ class Update:
             raise stop_at_gradient(self.state.module, where)
         self.optimizer.step()
         self.zeroed.apply()
-        if isinstance(self.state.module, Checked):
-            self.state.module.require_sound(where)
+        student = student_of(self.state.module)
+        if isinstance(student, Checked):
+            student.require_sound(where)
         self.state.schedule.step()
         return float(loss_value)
 

@@ -57,7 +57,13 @@ def changes(config: BaseModel, prefix: str = "") -> Iterator[Change]:
             for change in changes(value, f"{prefix}{name}."):
                 outer = config.model_copy(update={name: change.config})
                 yield Change(change.path, outer, has_effect and change.has_effect)
-        elif name != "type":
+            continue
+        for index, part in enumerate(value if isinstance(value, tuple) else ()):
+            for change in changes(part, f"{prefix}{name}.{index}.") if isinstance(part, BaseModel) else ():
+                parts = (*value[:index], change.config, *value[index + 1 :])
+                outer = config.model_copy(update={name: parts})
+                yield Change(change.path, outer, has_effect and change.has_effect)
+        if name != "type":
             kind = next(kind for kind in OTHER if isinstance(value, kind)) if not is_path(value) else str
             other = config.model_copy(update={name: OTHER[kind](value)})
             yield Change(f"{prefix}{name}", other, has_effect)

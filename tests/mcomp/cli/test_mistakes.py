@@ -123,7 +123,7 @@ IN_THE_FILE = [
     ("temperature: 4.0", "temperature: -4",
         "small.yaml:11:35: stages.distill.loss.temperature: must be above 0.0, not -4; it is: both outputs are divided by it before the softmax"),
     ("temperature: 4.0", "T: 4",
-        "small.yaml:11:22: stages.distill.loss.T: unknown key; possible here: temperature, weight, type"),
+        "small.yaml:11:22: stages.distill.loss.T: unknown key; possible here: weight, temperature, standardize, type"),
     ("type: sgd", "type: adam",
         "small.yaml:14:25: stages.distill.training.optimizer.type: must be 'sgd', 'adamw', not 'adam'; did you mean 'adamw'?"),
     ("lr: 0.05", "lr: '0.05'",

@@ -113,6 +113,17 @@ def with_teachers(context: Context, often: Checkpointing) -> tuple[Model, Any]:
     return result.model, result.facts()
 
 
+def with_features(context: Context, often: Checkpointing) -> tuple[Model, Any]:
+    """Adapters are trained beside the student, and a weight depends on how far the training is."""
+    context = replace(context, models={TEACHER: small_model(seed=5)})
+    terms = ({"type": "kd", "weight": {"start": 0.1, "end": 0.9}}, {"type": "crd"})
+    training = DistilledTraining.model_validate(
+        {"epochs": 3, "teachers": (TEACHER,), "checkpoint": often, "loss": terms}
+    )
+    result = fit_with_teachers(small_model(), training, context, "distill")
+    return result.model, result.facts()
+
+
 def with_quantizers(context: Context, often: Checkpointing) -> tuple[Model, Any]:
     stage = QuantizeQat(training=DistilledTraining(epochs=3, optimizer=SGD(lr=0.05), checkpoint=often))
     result = stage.run(small_model(), context)
@@ -138,6 +149,7 @@ RUNS: tuple[Run, ...] = (
     with_rounded_gradients,
     with_other_generators,
     with_teachers,
+    with_features,
     with_quantizers,
     with_learned_scales,
 )

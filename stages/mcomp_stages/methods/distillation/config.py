@@ -9,51 +9,86 @@ from pydantic import Field, model_validator
 from mcomp.config import Config
 from mcomp.recipe.schema import RecipeRef
 from mcomp.training.config import Training
+from mcomp_stages.methods.distillation.terms import DKD, KD, DistillationLoss, OutputTerm, Ramp
+
+__all__ = ["DKD", "KD", "DistillationLoss", "DistilledTraining", "Following"]
 
 
-class SoftTargets(Config):
-    """Base of the losses on softened outputs."""
+class Mean(Config):
+    """All teachers count equally."""
 
-    temperature: Annotated[
-        float, Field(gt=0, description="both outputs are divided by it before the softmax")
-    ] = 4.0
-    weight: Annotated[
-        float,
-        Field(gt=0, le=1, description="share of the distillation term; the rest is the task's own loss"),
-    ] = 0.7
+    type: Literal["mean"] = "mean"
 
 
-class KD(SoftTargets):
-    """Divergence from the teacher's softened classes (Hinton et al. 2015, arXiv:1503.02531)."""
+class Weighted(Config):
+    """Each teacher counts with a weight; their sum is brought to 1."""
 
-    type: Literal["kd"] = "kd"
-
-
-class DKD(SoftTargets):
-    """The same divergence in two parts, target class and the others (Zhao et al. 2022, arXiv:2203.08679).
-
-    Differs: no warm-up; the task's loss and the distillation term are mixed by `weight` instead of added.
-    """
-
-    type: Literal["dkd"] = "dkd"
-    alpha: Annotated[float, Field(ge=0, description="weight of the target class against the rest")] = 1.0
-    beta: Annotated[float, Field(ge=0, description="weight of the classes that are not the target")] = 2.0
+    type: Literal["weighted"] = "weighted"
+    weights: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, description="one for each teacher")
+    ]
 
 
-DistillationLoss = Annotated[KD | DKD, Field(discriminator="type")]
+class Confident(Config):
+    """Teachers count more on samples that they get right (CA-MKD: Zhang et al. 2022, arXiv:2201.00007)."""
+
+    type: Literal["confidence"] = "confidence"
 
 
-class DistilledTraining(Training):
+Ensemble = Annotated[Mean | Weighted | Confident, Field(discriminator="type")]
+
+
+class Following(Config):
+    """How teachers are followed; the teachers themselves are a field of who follows them."""
+
+    loss: Annotated[
+        DistillationLoss, Field(description="how teachers are followed: a term, or several in a list")
+    ] = (KD(),)
+    labels: Annotated[
+        float | None,
+        Field(ge=0, description="weight of the task's own loss; default: what the output terms leave of 1"),
+    ] = None
+    ensemble: Annotated[Ensemble, Field(description="how several teachers count")] = Mean()
+    cache_bytes: Annotated[
+        int, Field(ge=0, description="keep a teacher's outputs up to this size; 0: ask it for each batch")
+    ] = 2**30
+
+    @model_validator(mode="after")
+    def shares_are_shares(self) -> Following:
+        """Refuse output terms that leave less than nothing to the task's own loss."""
+        shares = [each.weight for each in self.loss if isinstance(each, OutputTerm)]
+        largest = sum(max(each.start, each.end) if isinstance(each, Ramp) else each for each in shares)
+        if self.labels is None and largest > 1 + 1e-9:
+            raise ValueError(
+                f"the output terms have weights of {largest:g} together; say `labels`, or at most 1"
+            )
+        return self
+
+
+def require_one_weight_each(following: Following, num_teachers: int) -> None:
+    """Raise ValueError if the weights or the terms speak of teachers that are not there."""
+    ensemble = following.ensemble
+    if isinstance(ensemble, Weighted) and len(ensemble.weights) != num_teachers:
+        raise ValueError(f"ensemble has {len(ensemble.weights)} weights for {num_teachers} teachers")
+    for term in following.loss:
+        of = getattr(term, "of", 0)
+        if of >= num_teachers:
+            raise ValueError(f"a term is about teacher {of}, but there are {num_teachers}, from 0")
+
+
+class DistilledTraining(Following, Training):
     """How a stage trains, from labels alone or also from teachers."""
 
     teachers: Annotated[
         tuple[RecipeRef, ...], Field(description="models to learn from; none: labels only")
     ] = ()
-    loss: Annotated[DistillationLoss, Field(description="how teachers are followed")] = KD()
 
     @model_validator(mode="after")
     def loss_needs_teachers(self) -> DistilledTraining:
-        """Refuse a distillation loss that nothing would use."""
-        if "loss" in self.model_fields_set and not self.teachers:
-            raise ValueError("loss says how teachers are followed, but there are no teachers")
+        """Refuse what nothing would use."""
+        unused = [name for name in Following.model_fields if name in self.model_fields_set]
+        if unused and not self.teachers:
+            raise ValueError(f"{unused[0]} says how teachers are followed, but there are no teachers")
+        if self.teachers:
+            require_one_weight_each(self, len(self.teachers))
         return self

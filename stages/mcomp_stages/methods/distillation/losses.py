@@ -1,27 +1,30 @@
-"""Distances between what a student and a teacher say about the classes."""
+"""Distances between what a student and a teacher give for each sample of a batch, (N,)."""
 
-# N = samples, C = classes
+# N = samples, C = classes, O = numbers of an output
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax, logsigmoid
+from torch.nn.functional import cosine_similarity, kl_div, log_softmax, logsigmoid, softmax
+
+STANDARD_DEVIATION_FLOOR = 1e-7
+CORRELATION_FLOOR = 1e-8
 
 
 def kd(student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
-    """Return T^2 times the mean divergence KL(teacher || student) of logits softened by T, a scalar.
+    """Return T^2 times the divergence KL(teacher || student) of logits softened by T, (N,).
 
     The factor keeps the gradient's size independent of T (Hinton et al. 2015, arXiv:1503.02531, section 2.1).
     """
     student = log_softmax(student_NC / temperature, dim=1)
     teacher = log_softmax(teacher_NC / temperature, dim=1)
-    return kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return divergence(student, teacher) * temperature**2
 
 
 def dkd(
     student_NC: Tensor, teacher_NC: Tensor, target_N: Tensor, temperature: float, alpha: float, beta: float
 ) -> Tensor:
-    """Return T^2 * (alpha * TCKD + beta * NCKD), the mean over the batch, a scalar.
+    """Return T^2 * (alpha * TCKD + beta * NCKD), (N,).
 
     TCKD compares the probability of the target class with that of all others together; NCKD compares the
     other classes among themselves (Zhao et al. 2022, arXiv:2203.08679, equations 5 to 7). With alpha = 1
@@ -30,19 +33,57 @@ def dkd(
     """
     is_target_NC = torch.zeros_like(student_NC, dtype=torch.bool).scatter_(1, target_N[:, None], True)
     student, teacher = student_NC / temperature, teacher_NC / temperature
-    target_term = kl_div(
-        target_or_not(student, is_target_NC),
-        target_or_not(teacher, is_target_NC),
-        reduction="batchmean",
-        log_target=True,
-    )
-    others_term = kl_div(
+    target_term = divergence(target_or_not(student, is_target_NC), target_or_not(teacher, is_target_NC))
+    others_term = divergence(
         log_softmax(without_target(student, is_target_NC), dim=1),
         log_softmax(without_target(teacher, is_target_NC), dim=1),
-        reduction="batchmean",
-        log_target=True,
     )
     return (alpha * target_term + beta * others_term) * temperature**2
+
+
+def dist(student_NC: Tensor, teacher_NC: Tensor, temperature: float, inter: float, intra: float) -> Tensor:
+    """Return T^2 * (inter * d(samples) + intra * d(classes)), (N,): 1 minus correlations of probabilities.
+
+    d(samples) correlates the classes of each sample, d(classes) the samples of each class and is the same for
+    the whole batch (Huang et al. 2022, arXiv:2205.10536, equations 9 to 11). A class or sample without any
+    spread correlates with nothing.
+    """
+    student, teacher = softmax(student_NC / temperature, dim=1), softmax(teacher_NC / temperature, dim=1)
+    of_samples_N = 1 - correlation(student, teacher, dim=1)
+    of_classes = (1 - correlation(student, teacher, dim=0)).mean()
+    return (inter * of_samples_N + intra * of_classes) * temperature**2
+
+
+def squared_error(student_NO: Tensor, teacher_NO: Tensor) -> Tensor:
+    """Return the mean squared difference of each sample's numbers, (N,)."""
+    return (student_NO - teacher_NO).square().flatten(1).mean(dim=1)
+
+
+def cosine_distance(student_NO: Tensor, teacher_NO: Tensor) -> Tensor:
+    """Return 1 minus the cosine of each sample's whole outputs, (N,)."""
+    return 1 - cosine_similarity(student_NO.flatten(1), teacher_NO.flatten(1), dim=1)
+
+
+def standardized(logits_NC: Tensor) -> Tensor:
+    """Return logits with mean 0 and deviation 1 in each sample (Sun et al. 2024, arXiv:2403.01427, eq. 8).
+
+    A distance of them does not see how large the logits are, so a small student need not match that.
+    Differs: the floor of the deviation is inside the root, so that equal logits have a gradient.
+    """
+    centred = logits_NC - logits_NC.mean(dim=1, keepdim=True)
+    variance = centred.square().sum(dim=1, keepdim=True) / (logits_NC.shape[1] - 1)
+    return centred / (variance + STANDARD_DEVIATION_FLOOR**2).sqrt()
+
+
+def divergence(log_student_NC: Tensor, log_teacher_NC: Tensor) -> Tensor:
+    """Return KL(teacher || student) of log-probabilities over axis 1, (N,)."""
+    return kl_div(log_student_NC, log_teacher_NC, reduction="none", log_target=True).sum(dim=1)
+
+
+def correlation(left: Tensor, right: Tensor, dim: int) -> Tensor:
+    """Return Pearson's correlation of two matrices along an axis."""
+    left, right = left - left.mean(dim, keepdim=True), right - right.mean(dim, keepdim=True)
+    return cosine_similarity(left, right, dim=dim, eps=CORRELATION_FLOOR)
 
 
 def target_or_not(logits_NC: Tensor, is_target_NC: Tensor) -> Tensor:

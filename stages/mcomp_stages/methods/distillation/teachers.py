@@ -1,38 +1,122 @@
-"""What the teachers say about the samples of the training split."""
+"""What teachers say about the samples of the training split: their outputs, and features at some places."""
 
-# T = teachers, N = samples in a batch, C = classes, S = samples of the split
+# S = samples of the split, N = samples in a batch
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch, Split
 from mcomp.measure.accuracy import batches
+from mcomp.recipe.schema import Compute, RecipeRef
+from mcomp.stage import Checkpoint, Context
 from mcomp.training.device import to_device
+from mcomp_stages.methods.distillation.taps import Taps
 
 BATCH_SIZE = 256
-Teachers = Callable[[Batch], Tensor]
-"""The teachers' outputs for a batch, (T, N, C)."""
+OUTPUT, INDICES, FEATURE = "output", "indices", "feature:"
+PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+Answer = Mapping[str, Tensor]
+"""A teacher's output under OUTPUT, and its features by module path."""
 
 
-def teachers_on(split: Split, modules: Sequence[nn.Module], device: torch.device) -> Teachers:
-    """Return the teachers' outputs by batch; `modules` are in inference mode and on `device`.
+class Teacher(Protocol):
+    """Answers a batch."""
 
-    Where the same sample always looks the same, each teacher sees it once.
+    def __call__(self, batch: Batch) -> Answer: ...
+
+
+class LiveTeacher:
+    """A module in inference mode that is asked for each batch, in the precision of the training."""
+
+    def __init__(
+        self, module: nn.Module, paths: Sequence[str], compute: Compute, device: torch.device
+    ) -> None:
+        self.module, self.device = module, device
+        self.taps = Taps(module, paths)
+        self.precision = PRECISIONS.get(compute.precision)
+
+    def __call__(self, batch: Batch) -> Answer:
+        """Return the answer without gradients, in 32 bits. `batch` is on the device."""
+        with torch.no_grad(), self.autocast():
+            output = self.module(**batch.inputs)
+        return {OUTPUT: output.float(), **self.taps.features()}
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the module computes."""
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Answers that were given once for every sample. `rows` (S,) has their places by ascending index."""
+
+    answers: Mapping[str, Tensor]
+    indices: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Table:
+        """Return the table that `asked_once` computed, on a device."""
+        ascending = tensors[INDICES].sort()
+        answers = {
+            name.removeprefix(FEATURE): tensor.to(device)
+            for name, tensor in tensors.items()
+            if name != INDICES
+        }
+        return cls(answers, ascending.values, ascending.indices)
+
+    def __call__(self, batch: Batch) -> Answer:
+        """Return the answers for the samples of a batch."""
+        rows = self.rows[torch.searchsorted(self.indices, batch.indices)]
+        return {name: tensor[rows.to(tensor.device)] for name, tensor in self.answers.items()}
+
+
+def asked_once(teacher: LiveTeacher, split: Split) -> Checkpoint:
+    """Return a teacher's answers for every sample of a split, in its order."""
+    found: dict[str, list[Tensor]] = {}
+    for batch in batches(split, BATCH_SIZE):
+        answer = teacher(to_device(batch, teacher.device))
+        named = {OUTPUT: answer[OUTPUT], **{f"{FEATURE}{path}": answer[path] for path in teacher.taps.paths}}
+        for name, value in {**named, INDICES: batch.indices}.items():
+            found.setdefault(name, []).append(value.cpu())
+    return Checkpoint({name: torch.cat(values) for name, values in found.items()})
+
+
+def why_not_once(split: Split, answer: Answer, context: Context, limit_bytes: int) -> str:
+    """Return why a teacher has to be asked for each batch, "" if once for each sample will do.
+
+    `answer` is what it says about two samples.
     """
     if split.augmented:
-        return lambda batch: outputs(modules, batch)
-    seen = [to_device(batch, device) for batch in batches(split, BATCH_SIZE)]
-    outputs_TSC = torch.cat([outputs(modules, batch) for batch in seen], dim=1)
-    indices_S = torch.cat([batch.indices for batch in seen])
-    rows = torch.full((int(indices_S.max()) + 1,), -1)
-    rows[indices_S] = torch.arange(len(indices_S))
-    return lambda batch: outputs_TSC[:, rows[batch.indices].to(device)]
+        return "samples are augmented at random"
+    if context.example.varying and any(value.ndim != 2 for value in answer.values()):
+        return "samples differ in length"
+    size = sum(value[0].numel() * value.element_size() for value in answer.values()) * len(split)
+    if size > limit_bytes:
+        return (
+            f"its answers would take {size / 1e6:.0f} MB, more than cache_bytes ({limit_bytes / 1e6:.0f} MB)"
+        )
+    return ""
 
 
-def outputs(modules: Sequence[nn.Module], batch: Batch) -> Tensor:
-    """Return what each module says about a batch, (T, N, C), without gradients."""
-    with torch.no_grad():
-        return torch.stack([module(**batch.inputs) for module in modules])
+def ready(live: LiveTeacher, reference: RecipeRef, context: Context, limit_bytes: int) -> tuple[Teacher, str]:
+    """Return a teacher that answers as cheaply as it can, and why it is asked for each batch, or ""."""
+    split, example = context.data.split("train"), context.example.to(live.device)
+    nobody = torch.zeros(0)
+    answer = live(Batch(nobody, dict(example), nobody))
+    reason = why_not_once(split, answer, context, limit_bytes)
+    if reason:
+        return live, reason
+    what = {"kind": "teacher's answers", "split": "train", "at": list(live.taps.paths), "batch": BATCH_SIZE}
+    kept = context.shared.get(what, reference, lambda: asked_once(live, split))
+    live.taps.remove()
+    return Table.of(kept.tensors, live.device), ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +15,20 @@ from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.recipe.schema import RecipeRef
 from mcomp.stage import Context
-from mcomp.training.device import borrowed_threads, chosen_device
-from mcomp.training.loop import Fit, Prepare, fit
+from mcomp.training.device import chosen_device
+from mcomp.training.loop import Fit, Prepare, fit, num_updates
 from mcomp.training.optimizers import OwnRates
-from mcomp.training.update import Loss
-from mcomp_stages.methods.distillation.config import DKD, KD, DistilledTraining
-from mcomp_stages.methods.distillation.losses import dkd, kd
-from mcomp_stages.methods.distillation.teachers import Teachers, teachers_on
+from mcomp_stages.methods.distillation.config import DistilledTraining
+from mcomp_stages.methods.distillation.ensemble import WEIGHTS
+from mcomp_stages.methods.distillation.links import Link, Told, paths
+from mcomp_stages.methods.distillation.outputs import output_distance, require_classes, require_labels
+from mcomp_stages.methods.distillation.proposals import called_once, example_features, proposed_taps
+from mcomp_stages.methods.distillation.schedule import value_at
+from mcomp_stages.methods.distillation.taught import Taught
+from mcomp_stages.methods.distillation.teachers import OUTPUT, Answer, LiveTeacher, Teacher, ready
+from mcomp_stages.methods.distillation.terms import FeatureTerm, FeatureTerms, OutputTerm, OutputTerms, Tap
 
-# The distance between one teacher's output and the student's: (config, student, teacher, target) -> scalar.
-DISTANCES: dict[str, Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
-    "kd": lambda config, student, teacher, target: kd(student, teacher, config.temperature),
-    "dkd": lambda config, student, teacher, target: dkd(
-        student, teacher, target, config.temperature, config.alpha, config.beta
-    ),
-}
+NOTHING = 1e-9
 
 
 def fit_with_teachers(
@@ -41,49 +42,160 @@ def fit_with_teachers(
 ) -> Fit:
     """Return a trained copy of `model` (see `mcomp.training.loop.fit`), distilled if there are teachers.
 
-    The loss is (1 - weight) of the task's loss and `weight` of the mean distance to the teachers.
-    Raises StageError before training if a teacher's output has another shape than the student's.
+    Raises StageError before training if teachers do not fit the student, the terms or the data.
     """
     task = context.task
-
-    def task_loss(batch: Batch, output: Tensor) -> Tensor:
-        return task.loss(output, batch.target)
-
-    loss: Loss = task_loss
-    if training.teachers:
-        teachers = ready_teachers(model, training.teachers, context)
-        loss = distilled_loss(task_loss, training.loss, teachers)
-    return fit(model, training, context, label=label, loss=loss, own_rates=own_rates, prepare=prepare)
+    train = partial(fit, model, training, context, label=label, own_rates=own_rates, prepare=prepare)
+    if not training.teachers:
+        return train(loss=lambda batch, output: task.loss(output, batch.target))
+    lesson = Lesson(training, context)
+    return replace(train(loss=lesson.loss, beside=lesson.beside), notes={"distillation": lesson.notes})
 
 
-def distilled_loss(task_loss: Loss, config: KD | DKD, teachers: Teachers) -> Loss:
-    """Return the task's loss mixed with the mean distance to the teachers."""
-    distance = DISTANCES[config.type]
+@dataclass
+class Lesson:
+    """What one student is taught: its teachers, ready to answer, and the loss that follows from them."""
 
-    def loss(batch: Batch, output: Tensor) -> Tensor:
-        distances = [distance(config, output, teacher, batch.target) for teacher in teachers(batch)]
-        distilled = torch.stack(distances).mean()
-        return config.weight * distilled + (1 - config.weight) * task_loss(batch, output)
+    training: DistilledTraining
+    context: Context
+    teachers: list[Teacher] = field(default_factory=list)
+    taught: Taught | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
-    return loss
+    @property
+    def output_terms(self) -> list[OutputTerms]:
+        """The terms that compare outputs."""
+        return [term for term in self.training.loss if isinstance(term, OutputTerm)]
+
+    @property
+    def feature_terms(self) -> list[FeatureTerms]:
+        """The terms that compare features."""
+        return [term for term in self.training.loss if isinstance(term, FeatureTerm)]
+
+    def beside(self, student: nn.Module) -> Taught:
+        """Return the student with what it learns through; the teachers are asked what can be asked before."""
+        device = chosen_device(self.context.compute)
+        modules = [teacher_module(reference, self.context, device) for reference in self.training.teachers]
+        self.require_fit(student, modules)
+        links = self.links(student, modules)
+        self.taught = Taught(student, num_updates(self.training, self.context), links)
+        self.teachers = [
+            self.ready(number, LiveTeacher(module, tapped(links, number), self.context.compute, device))
+            for number, module in enumerate(modules)
+        ]
+        self.taught.links.to(device)
+        return self.taught
+
+    def require_fit(self, student: nn.Module, modules: Sequence[nn.Module]) -> None:
+        """Raise StageError if outputs, terms and targets do not go together."""
+        example = self.context.example.to(chosen_device(self.context.compute))
+        output = called_once(student, example)
+        target = self.context.data.split("train").batch(torch.arange(2)).target
+        for reference, module in zip(self.training.teachers, modules, strict=True):
+            if self.output_terms:
+                require_shape(called_once(module, example).shape, output.shape, reference)
+        for term in self.output_terms:
+            require_classes(term, output)
+            if term.type == "dkd":
+                require_labels(term, target, "dkd")
+        if self.training.ensemble.type == "confidence":
+            require_labels(self.training.ensemble, target, "confidence")
+
+    def links(self, student: nn.Module, modules: Sequence[nn.Module]) -> list[Link]:
+        """Return a link for each term about features and each of its pairs of places."""
+        found = []
+        example = self.context.example.to(chosen_device(self.context.compute))
+        for term in self.feature_terms:
+            teacher = modules[term.of]
+            for tap in term.taps or proposed_taps(student, teacher, example):
+                ours, theirs = paths(term, tap)
+                link = Link(
+                    term,
+                    tap,
+                    example_features(student, ours, example),
+                    example_features(teacher, theirs, example),
+                )
+                self.note_tap(term, tap, link)
+                found.append(link)
+        return found
+
+    def note_tap(self, term: FeatureTerms, tap: Tap, link: Link) -> None:
+        """Note for the report what a term compares, and through how many weights of an adapter."""
+        weights = sum(each.numel() for each in link.adapter.parameters())
+        through = f", adapter of {weights} weights" if weights else ""
+        self.notes.setdefault("taps", []).append(f"{term.type}: {tap.student} from {tap.teacher}{through}")
+
+    def ready(self, number: int, live: LiveTeacher) -> Teacher:
+        """Return a teacher that answers as cheaply as it can; say so if that is for each batch."""
+        reference = self.training.teachers[number]
+        teacher, reason = ready(live, reference, self.context, self.training.cache_bytes)
+        self.notes.setdefault("teachers_asked", []).append(f"each batch: {reason}" if reason else "once")
+        if reason:
+            self.context.reporter.log(f"{reference.recipe} is asked for each batch: {reason}")
+        return teacher
+
+    def loss(self, batch: Batch, given: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+        """Return the loss of what the taught student gave."""
+        assert self.taught is not None
+        output, features = given
+        answers = [teacher(batch) for teacher in self.teachers]
+        parts = [*self.of_outputs(batch, output, answers), *self.of_features(batch, features, answers)]
+        share = self.label_weight(self.taught.progress)
+        if share > NOTHING:
+            parts.append(share * self.context.task.loss(output, batch.target))
+        return torch.stack(parts).sum()
+
+    def of_outputs(self, batch: Batch, output: Tensor, answers: Sequence[Answer]) -> list[Tensor]:
+        """Return the weighted terms about outputs."""
+        assert self.taught is not None
+        if not self.output_terms:
+            return []
+        outputs = torch.stack([answer[OUTPUT] for answer in answers])
+        weights_TN = WEIGHTS[self.training.ensemble.type](self.training.ensemble, outputs, batch.target)
+        progress = self.taught.progress
+        found = []
+        for term in self.output_terms:
+            distances_TN = torch.stack(
+                [output_distance(term, output, teacher, batch.target, progress) for teacher in outputs]
+            )
+            found.append(value_at(term.weight, progress) * (weights_TN * distances_TN).sum(dim=0).mean())
+        return found
+
+    def of_features(
+        self, batch: Batch, features: dict[str, Tensor], answers: Sequence[Answer]
+    ) -> list[Tensor]:
+        """Return the weighted terms about features; several pairs of places of a term are averaged."""
+        assert self.taught is not None
+        told = Told(batch, len(self.context.data.split("train")))
+        found = []
+        for term in self.feature_terms:
+            links = [cast(Link, link) for link in self.taught.links if cast(Link, link).config is term]
+            distances = [link(features, answers[term.of], told) for link in links]
+            weight = value_at(term.weight, self.taught.progress)
+            found.append(weight * torch.stack(distances).mean())
+        return found
+
+    def label_weight(self, progress: float) -> float:
+        """Return the weight of the task's own loss: what is said, or what the output terms leave of 1."""
+        if self.training.labels is not None:
+            return self.training.labels
+        return 1 - sum(value_at(term.weight, progress) for term in self.output_terms)
 
 
-def ready_teachers(student: Model, references: Sequence[RecipeRef], context: Context) -> Teachers:
-    """Return the outputs of the teachers on the training split."""
-    device = chosen_device(context.compute)
-    modules = [inference_copy(context.models[reference], context, device) for reference in references]
-    student_module = inference_copy(student, context, device)
-    example = context.example.to(device)
-    with borrowed_threads(context.compute.threads), torch.no_grad():
-        shape = student_module(**example).shape
-        for reference, module in zip(references, modules, strict=True):
-            require_shape(module(**example).shape, shape, reference)
-        return teachers_on(context.data.split("train"), modules, device)
+def tapped(links: Sequence[Link], number: int) -> list[str]:
+    """Return where the links tap one of the teachers."""
+    return [path for link in links if link.config.of == number for path in link.teacher_paths]
 
 
-def inference_copy(model: Model, context: Context, device: torch.device) -> nn.Module:
-    """Return what serves a model, on `device`, with nothing shared."""
-    return model.copy().inference_module(context.example).to(device)
+def teacher_module(reference: RecipeRef, context: Context, device: torch.device) -> nn.Module:
+    """Return what serves a teacher, on `device`, with nothing shared. Raises StageError if it has no room."""
+    model = context.models[reference].copy()
+    try:
+        return model.inference_module(context.example).to(device)
+    except torch.OutOfMemoryError as error:
+        size = sum(each.numel() * each.element_size() for each in model.module.state_dict().values())
+        what = f"the teacher {reference.recipe} takes {size / 1e9:.2f} GB, for which {device} has no room"
+        raise StageError(f"{what} ({error})", about=reference) from error
 
 
 def require_shape(teacher: torch.Size, student: torch.Size, reference: RecipeRef) -> None:
