@@ -28,7 +28,7 @@ def test_teachers_loss_and_training_all_reach_the_loop() -> None:
     stage = DistillOffline.model_validate({"teachers": (TEACHER,), "loss": DKD(beta=1), "training": training})
     result = stage.run(small_model(), context)
     same_in_one = DistilledTraining.model_validate({**training, "teachers": (TEACHER,), "loss": DKD(beta=1)})
-    expected = fit_with_teachers(small_model(), same_in_one, context, "")
+    expected = fit_with_teachers(small_model(), same_in_one, context, "other")
     assert result.model is not None
     assert same(weights(result.model), weights(expected.model))
     assert json.loads(json.dumps(result.facts))["epochs"] == 2

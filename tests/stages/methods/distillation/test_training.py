@@ -120,7 +120,7 @@ def test_without_teachers_it_is_training_on_labels() -> None:
 
 def test_student_believes_its_teacher_and_not_the_labels() -> None:
     long = Training(epochs=30, optimizer=AdamW(lr=0.03), keep="last")
-    teacher = fit(small_model(seed=3), long, make_context(), label="", loss=label_loss).model
+    teacher = fit(small_model(seed=3), long, make_context(), label="teacher", loss=label_loss).model
     for parameter in teacher.module.get_submodule("fc").parameters():
         parameter.data = parameter.data.roll(1, dims=0)  # a teacher that is sure, and one class off
     training = DistilledTraining(
@@ -169,7 +169,7 @@ def test_what_needs_labels_says_so_before_training(ensemble: dict[str, str]) -> 
 
 def test_a_student_learns_from_unlabelled_data() -> None:
     long = Training(epochs=30, optimizer=AdamW(lr=0.03), keep="last")
-    teacher = fit(small_model(seed=3), long, make_context(), label="", loss=label_loss).model
+    teacher = fit(small_model(seed=3), long, make_context(), label="teacher", loss=label_loss).model
     training = DistilledTraining(
         epochs=30, optimizer=AdamW(lr=0.03), keep="last", teachers=(FIRST,), loss=(KD(weight=1),)
     )
