@@ -89,10 +89,22 @@ def narrow_convolutions(served: Census, baseline: Census) -> str | None:
     )
 
 
+def type_changes(served: Census, baseline: Census) -> str | None:
+    """More conversions between float types than the baseline has: operators that are not there in 16 bits."""
+    here, there = count(served, ("Cast",)), count(baseline, ("Cast",))
+    if here <= there:
+        return None
+    return (
+        f"{here} Cast operators against {there} in the baseline: the runtime has no such operators in 16 bits "
+        "for this processor and converts around them; set activations: float, which only stores in 16 bits"
+    )
+
+
 CAUSES: tuple[Callable[[Census, Census], str | None], ...] = (
     float_islands,
     no_integers,
     unfused_pairs,
     layout_changes,
     narrow_convolutions,
+    type_changes,
 )

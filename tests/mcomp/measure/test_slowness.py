@@ -27,6 +27,7 @@ def changed(by_type: dict[str, int], **figures: object) -> Census:
             changed({}, narrow_layers=("conv1",)),
             "over fewer than 8 channels are slower than float ones (conv1)",
         ),
+        (changed({"Cast": 5}), "5 Cast operators against 0 in the baseline"),
         (CLEAN, "shows no cause"),
     ],
 )
