@@ -95,7 +95,7 @@ def type_changes(served: Census, baseline: Census) -> str | None:
     if here <= there:
         return None
     return (
-        f"{here} Cast operators against {there} in the baseline: the runtime has no such operators in 16 bits "
+        f"{here} Cast operators against {there} in the baseline: the runtime has operators in 16 bits not "
         "for this processor and converts around them; set activations: float, which only stores in 16 bits"
     )
 

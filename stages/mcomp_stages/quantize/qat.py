@@ -49,7 +49,7 @@ from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.learned.config import Method
-from mcomp_stages.methods.quantization.observers.config import MinMax, ObserverChoice
+from mcomp_stages.methods.quantization.observers.config import ObserverChoice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,11 +159,16 @@ class QuantizeQat(Scheme, StageConfig):
         return getattr(self.method, "lr", None) or 0.1 * self.training.optimizer.lr
 
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
-        from mcomp_stages.methods.quantization.trials import calibrated_trials
+        from mcomp_stages.methods.quantization.trials import quantization_trials
 
-        return calibrated_trials(
-            self, model, context.example, self.batches(context), self.observer or MinMax(), levels
-        )
+        batches = self.batches(context)
+
+        def quantized(stage: QuantizeQat) -> Model:
+            inserted = model.edited(stage.edit(model, context))
+            inserted.state.update(stage.calibrated(inserted, context, batches).tensors)
+            return inserted
+
+        return quantization_trials(self, quantized, context.example, levels)
 
     def batches(self, context: Context) -> list[dict[str, Tensor]]:
         """Return the inputs that set the first ranges."""

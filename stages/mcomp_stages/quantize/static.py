@@ -50,6 +50,7 @@ from mcomp_stages.methods.quantization.post_training.config import AdaRound, Smo
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.quantization.post_training.pipeline import PostTraining
     from mcomp_stages.methods.quantization.post_training.tolerance import Search
 
@@ -58,6 +59,7 @@ class QuantizeStatic(Scheme, StageConfig):
     """Post-training quantization: by default weights s8 per channel and activations u8 per tensor."""
 
     forms = {Form.FLOAT: Form.QUANTIZED}
+    varies = "bits"
 
     type: Literal["quantize.static"] = "quantize.static"
     observer: Annotated[
@@ -99,6 +101,15 @@ class QuantizeStatic(Scheme, StageConfig):
                 quantized, result = how.anew(prepared, found.scheme, quantized, weights)
                 facts["tolerance"] = found.facts()
             return StageResult(result, facts={**facts, **proven(quantized, result, how)})
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.quantization.trials import quantization_trials
+
+        how = self.post_training(context)
+        prepared, _ = how.prepared(model)
+        return quantization_trials(
+            self, lambda scheme: how.quantized(prepared, scheme), context.example, levels
+        )
 
     def post_training(self, context: Context) -> PostTraining:
         """Return how the model is quantized, with the samples that it is quantized by."""

@@ -187,3 +187,19 @@ def test_methods_for_symmetric_weights_refuse_others(method: str) -> None:
 def test_widths_that_no_grid_has_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"weights\.bits"):
         QuantizeQat.model_validate({"training": {"epochs": 1}, "weights": {"bits": 9}})
+
+
+def test_layers_are_tried_alone_before_the_training_with_the_methods_own_grids() -> None:
+    stage = QuantizeQat.model_validate({"training": {"epochs": 1}, "weights": {"bits": 4}})
+    trials = stage.trials(small_model(), make_context(), (8.0, 3.0))
+    layers = [each for each in trials.trials if "#" not in each.part]
+    assert [(each.part, each.level) for each in layers] == [("conv", 8), ("conv", 3), ("fc", 8), ("fc", 3)]
+    image = make_context().data.split("calibration").batch(torch.arange(8)).inputs
+    with torch.no_grad():
+        expected = trials.module(**image)
+        errors = []
+        for each in layers:
+            with each.module() as module:
+                errors.append((module(**image) - expected).abs().mean().item())
+    assert errors[0] < errors[1]
+    assert errors[2] < errors[3]

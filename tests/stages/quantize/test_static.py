@@ -300,3 +300,15 @@ def test_inputs_that_nothing_before_can_smooth_are_an_error() -> None:
 def test_what_does_not_fit_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         quantize(**fields)
+
+
+def test_layers_are_tried_alone_on_the_grids_of_the_stage() -> None:
+    stage = QuantizeStatic.model_validate({"samples": 8, "weights": {"bits": 4}})
+    trials = stage.trials(small_model(), make_context(), ())
+    assert [(each.part, each.level) for each in trials.trials if "#" not in each.part] == [
+        ("conv", 8), ("conv", 4), ("fc", 8), ("fc", 4),
+    ]  # fmt: skip
+    patch = trials.patch({each.part: None if each.part == "fc" else each.level for each in trials.trials})
+    patched = QuantizeStatic.model_validate({"samples": 8, "weights": {"bits": 4}, **patch.fields})
+    result = patched.run(small_model(), make_context())
+    assert result.facts["weights"] == ["conv.weight"]

@@ -2,67 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.sensitivity.trials import Levels, Patch, Trial, Trials
-from mcomp_stages.methods.quantization.calibrate import calibrated
-from mcomp_stages.methods.quantization.config import Override, Scheme, WeightBits
-from mcomp_stages.methods.quantization.edit import Quantizers
-from mcomp_stages.methods.quantization.observers.config import ObserverChoice
-from mcomp_stages.methods.quantization.scheme import quantizers_for
-from mcomp_stages.methods.quantization.sensitivity import Unit, only, quantized_units, quantizers_of
+from mcomp_stages.methods.quantization.config import Override, Scheme, WeightBits, WeightChange
+from mcomp_stages.methods.quantization.edit import without_quantizers
+from mcomp_stages.methods.quantization.sensitivity import Unit, only, quantized_units
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
+
+AnyScheme = TypeVar("AnyScheme", bound=Scheme)
 
 WIDTHS: tuple[int, ...] = get_args(WeightBits)
 WIDEST = max(WIDTHS)
 ENOUGH = 7  # below this many bits the widest is tried as well
 
 
-def calibrated_trials(
-    scheme: Scheme,
-    model: Model,
-    example: Mapping[str, Tensor],
-    batches: Iterable[Mapping[str, Tensor]],
-    observer: ObserverChoice,
-    levels: Sequence[float] = (),
-) -> Trials:
-    """Return the trials of a stage that calibrates `model` on `batches`, as `quantization_trials` does."""
-    edit = quantizers_for(model.module, example, scheme)
-    ready = calibrated(model.edited(edit), example, batches, observer)
-    return quantization_trials(ready, example, scheme.overrides, levels)
-
-
 def quantization_trials(
-    model: Model,
+    scheme: AnyScheme,
+    quantized: Callable[[AnyScheme], Model],
     example: Mapping[str, Tensor],
-    overrides: Sequence[Override] = (),
     levels: Sequence[float] = (),
 ) -> Trials:
-    """Return the trials of a stage that gives a model the calibrated quantizers that `model` ends with.
+    """Return the trials of a stage; `quantized` gives its model with calibrated quantizers as a scheme says.
 
-    `overrides` are those of its configuration: the new ones stand behind them. `levels` are widths of
-    weights; by default the stage's own, and 8 bits as well for layers that have fewer than 7. Raises
-    StageError for other widths.
+    `levels` are widths of weights; by default the scheme's own, and 8 bits as well for layers that have fewer
+    than 7. Raises StageError for other widths.
     """
     asked = widths(levels)
-    graphs = Graphs(model, example, {})
-    units = quantized_units(model, graphs.at(None))
+    graphs = Graphs(scheme, quantized, example)
     trials = [
         Trial(unit.name, bits, partial(graphs.alone, unit, bits))
-        for unit in units
+        for unit in graphs.units
         for bits in tried(unit, asked)
     ]
-    own = {unit.name: unit for unit in units if unit.layers}
-    before = replace(model, edits=model.edits[:-1])
-    return Trials(before.module.eval(), tuple(trials), partial(patch, own, tuple(overrides)))
+    layers = {unit.name: unit for unit in graphs.units if unit.layers}
+    before = without_quantizers(graphs.model)
+    return Trials(before.module.eval(), tuple(trials), partial(patch, layers, scheme.overrides))
 
 
 def widths(levels: Sequence[float]) -> tuple[int, ...]:
@@ -80,21 +63,35 @@ def tried(unit: Unit, asked: tuple[int, ...]) -> tuple[int, ...]:
     return asked or ((WIDEST, unit.bits) if unit.bits < ENOUGH else (unit.bits,))
 
 
-@dataclass(frozen=True)
-class Graphs:
-    """The graphs of a model with quantizers, by the width of their weights; None is as the model has it."""
+@dataclass
+class Graphs(Generic[AnyScheme]):
+    """The graphs of a model with quantizers, by the width of their weights; None is as the scheme has it."""
 
-    model: Model
+    scheme: AnyScheme
+    quantized: Callable[[AnyScheme], Model]
     example: Mapping[str, Tensor]
-    made: dict[int | None, QuantizedGraph]
+    made: dict[int | None, QuantizedGraph] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model = self.quantized(self.scheme)
+        self.made[None] = self.graph(self.model)
+        self.units = quantized_units(self.model, self.made[None])
+
+    def graph(self, model: Model) -> QuantizedGraph:
+        """Return the graph of a model with quantizers."""
+        graph = model.training_module(self.example)
+        assert isinstance(graph, QuantizedGraph)
+        return graph
 
     def at(self, bits: int | None) -> QuantizedGraph:
-        """Return the graph with weights of one width."""
+        """Return the graph with weights of one width, with ranges that follow from it."""
         if bits not in self.made:
-            model = self.model if bits is None else with_weight_bits(self.model, bits)
-            graph = model.training_module(self.example)
-            assert isinstance(graph, QuantizedGraph)
-            self.made[bits] = graph
+            every = (path for unit in self.units for path in unit.layers)
+            more = tuple(
+                Override(modules=path, weights=WeightChange.model_validate({"bits": bits})) for path in every
+            )
+            scheme = self.scheme.model_copy(update={"overrides": (*self.scheme.overrides, *more)})
+            self.made[bits] = self.graph(self.quantized(scheme))
         return self.made[bits]
 
     @contextmanager
@@ -102,16 +99,6 @@ class Graphs:
         """Give the model with one unit quantized, its weight to `bits`, while the block runs."""
         with only(self.at(None if bits == unit.bits else bits), unit.sites) as graph:
             yield graph
-
-
-def with_weight_bits(model: Model, bits: int) -> Model:
-    """Return a model whose weights have another width, on the grids that follow from that."""
-    edit = quantizers_of(model)
-    weights = {name: site.model_copy(update={"bits": bits}) for name, site in edit.weights.items()}
-    grids = tuple(f"quantizers.{name}." for name in weights)
-    state = {name: tensor for name, tensor in model.state.items() if not name.startswith(grids)}
-    before = replace(model, edits=model.edits[:-1], state=state)
-    return before.edited(Quantizers(activations=edit.activations, weights=weights))
 
 
 def patch(units: Mapping[str, Unit], overrides: tuple[Override, ...], levels: Levels) -> Patch:

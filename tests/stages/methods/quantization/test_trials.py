@@ -8,11 +8,13 @@ from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.measure.sqnr import sqnr_db
+from mcomp.model.model import Model
 from mcomp.sensitivity.trials import Trials
+from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import MinMax
 from mcomp_stages.methods.quantization.scheme import quantizers_for
-from mcomp_stages.methods.quantization.trials import calibrated_trials
+from mcomp_stages.methods.quantization.trials import quantization_trials
 from tests.stages.methods.quantization.nets import float_model, pictures
 
 INPUTS = pictures()
@@ -21,8 +23,13 @@ LAYERS = ["stem", "conv", "shortcut", "fc"]
 
 
 def made(scheme: dict[str, object], levels: tuple[float, ...] = ()) -> Trials:
-    asked = Scheme.model_validate(scheme)
-    return calibrated_trials(asked, float_model(), EXAMPLE, [INPUTS], MinMax(), levels)
+    model = float_model()
+
+    def quantized(scheme: Scheme) -> Model:
+        edit = quantizers_for(model.module, EXAMPLE, scheme)
+        return calibrated(model.edited(edit), EXAMPLE, [INPUTS], MinMax())
+
+    return quantization_trials(Scheme.model_validate(scheme), quantized, EXAMPLE, levels)
 
 
 def levels_of(trials: Trials, part: str) -> list[float]:
