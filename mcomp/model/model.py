@@ -61,7 +61,14 @@ class Model:
         state = dict(self.state)
         for edit in self.edits:
             state.update(edit.state_of(training_module))
-        return replace(self, state=state)
+        return replace(self, state=state).with_values()
+
+    def with_values(self) -> Model:
+        """Return this model after setting, in place, the parameters that follow from its edits' tensors."""
+        for edit in self.edits:
+            for name, value in edit.values(self.state).items():
+                self.module.get_parameter(name).data.copy_(value)
+        return self
 
     def inference_module(self, example: Mapping[str, Tensor]) -> nn.Module:
         """Return the module in inference mode that computes what is served: after QAT, with real integers."""

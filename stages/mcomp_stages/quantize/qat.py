@@ -11,6 +11,7 @@
       moving_statistics: 0.9
       lowering:
         - {bits: 8, epochs: 1}
+      latent_weights: false
       keep_float: []
       overrides:
         - {layer: first, weights: {bits: 8}, activations: {bits: 8}}
@@ -25,6 +26,7 @@ activations. Then `method` says how grids train: `minmax` (ranges follow the dat
 clipping) or `dorefa`. Without a method grids below 8 bits learn their steps and the others follow. A learned
 scale that stops being a positive number stops the training, which names it.
 
+Weights below 8 bits are kept as packed integers; with `latent_weights` also as what they were rounded from.
 Ranges that follow stay as they are for the last part of the training, and so do the statistics of batch norm,
 if `moving_statistics` is below 1. `lowering` trains at wider grids first, each from the calibrated result of
 the one before. With 7 bits (-63..63) ONNX Runtime's fast kernels are exact on processors without VNNI too;
@@ -97,11 +99,18 @@ class QuantizeQat(Scheme, StageConfig):
     lowering: Annotated[
         tuple[Lowered, ...], Field(description="wider grids to train before, each from the one before")
     ] = ()
+    latent_weights: Annotated[
+        bool,
+        Field(
+            description="keep what weights below 8 bits were rounded from, to train on; else their integers"
+        ),
+    ] = False
     training: DistilledTraining
 
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp_stages.methods.quantization.compare import require_equal
         from mcomp_stages.methods.quantization.edit import without_quantizers
+        from mcomp_stages.methods.quantization.packing import with_packed_weights
 
         batches, before = self.batches(context), []
         final = self.edit(model, context)
@@ -109,10 +118,11 @@ class QuantizeQat(Scheme, StageConfig):
             fitted = self.trained(model, final.at_least(part.bits), part, context, batches)
             before.append({"bits": part.bits, **fitted.facts()})
             model = without_quantizers(fitted.model)
-        result = self.trained(model, final, None, context, batches)
-        comparison = require_equal(result.model, context.example, batches[0])
-        facts: dict[str, Any] = {**result.facts(), **final.facts(), "converted": asdict(comparison)}
-        return StageResult(result.model, facts={**facts, "lowering": before} if before else facts)
+        fitted = self.trained(model, final, None, context, batches)
+        result = fitted.model if self.latent_weights else with_packed_weights(fitted.model, context.example)
+        comparison = require_equal(result, context.example, batches[0])
+        facts: dict[str, Any] = {**fitted.facts(), **final.facts(), "converted": asdict(comparison)}
+        return StageResult(result, facts={**facts, "lowering": before} if before else facts)
 
     def edit(self, model: Model, context: Context) -> Quantizers:
         """Return the quantizers that the recipe asks for, with the methods that train them."""

@@ -1,4 +1,4 @@
-"""Integers of 4 bits in an ONNX file, two in a byte.
+"""Integers of 4 bits in an ONNX file, two in a byte; fewer bits are packed in `streams`.
 
 PyTorch has no such type: the graph holds them as int8 or uint8, in buffers whose names end with their type.
 Where they are multiplied with 8-bit integers the name ends with `_widened` as well: the file then says how
@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mcomp_stages.methods.onnx.streams import STREAMS, Stream, streamed, unpacking
+
 TYPES = {"int4": TensorProto.INT4, "uint4": TensorProto.UINT4}
 WIDENED = "_widened"
 
@@ -22,23 +24,61 @@ def pack_integers(graph: onnx.GraphProto) -> None:
     initializers = {initializer.name: initializer for initializer in graph.initializer}
     for node in list(graph.node):
         stored = initializers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if stored is None or packed_type(stored.name) is None:
+        if stored is None or not (packed_type(stored.name) or stream_of(stored.name)):
             continue
         zero_point = numpy_helper.to_array(initializers[node.input[2]])
-        if stored.name.endswith(WIDENED):
+        if stream_of(stored.name):
+            unpack(graph, node, zero_point)
+        elif stored.name.endswith(WIDENED):
             widen(graph, node, zero_point)
         else:
             pack_zero_point(graph, node, zero_point)
     for name, initializer in initializers.items():
-        kind = packed_type(name)
+        kind, stream = packed_type(name), stream_of(name)
         if kind is not None:
             initializer.CopyFrom(packed(numpy_helper.to_array(initializer), kind, name))
+        elif stream is not None:
+            initializer.CopyFrom(streamed(numpy_helper.to_array(initializer), stream, name))
     drop_unread(graph)
 
 
 def packed_type(name: str) -> int | None:
     """Return the ONNX type that a name ends with, None if it is no packed one."""
     return TYPES.get(name.removesuffix(WIDENED).rpartition("_")[2])
+
+
+def stream_of(name: str) -> Stream | None:
+    """Return how integers of a name that says so lie in bytes."""
+    return STREAMS.get(name.removesuffix(WIDENED).rpartition("_")[2])
+
+
+def unpack(graph: onnx.GraphProto, node: onnx.NodeProto, zero_point: np.ndarray) -> None:
+    """Put the operators that unpack a weight in front of its DequantizeLinear."""
+    name, stream = node.input[0], stream_of(node.input[0])
+    assert stream is not None
+    prefix = own_prefix(graph, node, "integers")
+    dims = next(initializer.dims for initializer in graph.initializer if initializer.name == name)
+    around_zero = name.endswith(WIDENED) and not stream.is_signed
+    offset = along(zero_point, axis_of(node), graph, name) if around_zero else None
+    position = list(graph.node).index(node)
+    for place, step in enumerate(unpacking(graph, name, prefix, stream, dims, offset)):
+        graph.node.insert(position + place, step)
+    node.input[0] = f"{prefix}:integers"
+    if around_zero:
+        node.input[2] = f"{prefix}:zeros"
+        graph.initializer.append(numpy_helper.from_array(np.zeros(zero_point.shape, np.int8), node.input[2]))
+
+
+def own_prefix(graph: onnx.GraphProto, node: onnx.NodeProto, part: str) -> str:
+    """Return what the values made of a weight are called: equal weights of two layers are one initializer."""
+    made = {output for other in graph.node for output in other.output}
+    name = str(node.input[0])
+    return name if f"{name}:{part}" not in made else f"{name}:{node.output[0]}"
+
+
+def axis_of(node: onnx.NodeProto) -> int:
+    """Return the axis of a DequantizeLinear."""
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "axis")
 
 
 def packed(values: np.ndarray, kind: int, name: str) -> TensorProto:
@@ -65,14 +105,11 @@ def widen(graph: onnx.GraphProto, node: onnx.NodeProto, zero_point: np.ndarray) 
 
     That keeps a zero point of zeros: without one the runtime does not see an integer linear.
     """
-    name = node.input[0]
-    made = {output for other in graph.node for output in other.output}
-    # Equal weights of two layers are one initializer by now.
-    prefix = name if f"{name}:int8" not in made else f"{name}:{node.output[0]}"
+    name, prefix = node.input[0], own_prefix(graph, node, "int8")
     steps, zeros = f"{prefix}:int8", f"{prefix}:zeros"
-    axis = next(attribute.i for attribute in node.attribute if attribute.name == "axis")
     position = list(graph.node).index(node)
-    for offset, step in enumerate(widening(graph, name, prefix, along(zero_point, axis, graph, name))):
+    offsets = along(zero_point, axis_of(node), graph, name)
+    for offset, step in enumerate(widening(graph, name, prefix, offsets)):
         graph.node.insert(position + offset, step)
     graph.initializer.append(numpy_helper.from_array(np.zeros(zero_point.shape, dtype=np.int8), zeros))
     node.input[0], node.input[2] = steps, zeros

@@ -62,6 +62,7 @@ class Quantizers(Edit):
         """Give every site that has no state yet a fresh one; the module itself does not change."""
         from mcomp_stages.methods.quantization.fake_quantize import stored_grid
         from mcomp_stages.methods.quantization.learned.choice import ACTIVATIONS
+        from mcomp_stages.methods.quantization.packing import fresh_codes
 
         for name, site in self.weights.items():
             try:
@@ -70,6 +71,9 @@ class Quantizers(Edit):
                 raise ValueError(f"{name} is to be quantized, and the model has no such weight") from error
             require_fits(name, site, tuple(weight.shape))
             add_state(state, name, stored_grid(weight, site))
+            if site.packed is not None:
+                require_packed(name, weight, site)
+                add_state(state, name, {"codes": fresh_codes(site)})
         for name, grid in self.activations.items():
             add_state(state, name, ACTIVATIONS[self.method(name)].fresh(grid))
 
@@ -81,7 +85,7 @@ class Quantizers(Edit):
         tensors = site_states(model.state)
         quantizers: dict[str, nn.Module] = {
             **{
-                name: WEIGHTS[self.method(name)](site, tensors.get(name))
+                name: WEIGHTS[self.method(name)](site, without_codes(tensors.get(name, {})))
                 for name, site in self.weights.items()
             },
             **{
@@ -98,15 +102,30 @@ class Quantizers(Edit):
         return convert(self.training_module(model, example))
 
     def state_of(self, training_module: nn.Module) -> State:
-        """Return the ranges and scales that training left in the quantizers."""
+        """Return the ranges and scales that training left in the quantizers, and codes of packed weights."""
+        from mcomp_stages.methods.quantization.packing import packed_tensors
         from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
         assert isinstance(training_module, QuantizedGraph)
-        return {
+        state = {
             f"quantizers.{site}.{name}": tensor.detach().clone()
             for site, quantizer in training_module.by_site().items()
             for name, tensor in quantizer.state_dict().items()
         }
+        for name, quantizer in training_module.weight_quantizers().items():
+            if quantizer.site.packed is not None:
+                integers = quantizer.integers(training_module.get_parameter(name))
+                for part, tensor in packed_tensors(integers, quantizer.site).items():
+                    state[f"quantizers.{name}.{part}"] = tensor
+        return state
+
+    def values(self, state: State) -> State:
+        """Return the weights that are kept as codes."""
+        from mcomp_stages.methods.quantization.packing import numbers
+
+        packed = {name: site for name, site in self.weights.items() if site.packed is not None}
+        tensors = site_states(state) if packed else {}
+        return {name: numbers(tensors[name], site) for name, site in packed.items()}
 
     def at_least(self, bits: int) -> Quantizers:
         """Return the edit with grids of at least so many bits."""
@@ -145,6 +164,11 @@ def require_fits(name: str, site: WeightSite, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} of shape {shape} has no groups of {site.group_size}")
 
 
+def without_codes(tensors: State) -> State:
+    """Return the tensors of a weight that its quantizer works with."""
+    return {name: tensor for name, tensor in tensors.items() if name != "codes"}
+
+
 def num_of_each(values: Iterable[Any]) -> dict[str, int]:
     """Return how often each value comes; keys of JSON are texts."""
     count = Counter(values)
@@ -166,3 +190,9 @@ def site_states(state: State) -> dict[str, State]:
             site, _, name = rest.rpartition(".")
             tensors.setdefault(site, {})[name] = tensor.clone()
     return tensors
+
+
+def require_packed(name: str, weight: Tensor, site: WeightSite) -> None:
+    """Raise ValueError unless a weight has the shape of its codes."""
+    if tuple(weight.shape) != site.packed:
+        raise ValueError(f"{name} is kept as codes of shape {site.packed}, and has {tuple(weight.shape)}")

@@ -42,8 +42,11 @@ def weight_limits(settings: Weights) -> Limits:
     """Return how far the integers of a weight reach.
 
     A symmetric grid has as many steps below zero as above (-127..127, and -1..1 with 2 bits): a batch norm
-    with a negative gain turns it around.
+    with a negative gain turns it around. One bit is -1 or 1, and nothing between.
     """
+    bits: int = settings.bits
+    if bits == 1:
+        return Limits(-1, 1, torch.int8)
     half = 2 ** (settings.bits - 1)
     if settings.symmetric:
         return Limits(1 - half, half - 1, torch.int8)

@@ -4,7 +4,7 @@
 Where the input is on a grid, the runtime multiplies in integers: the weight gets a scale for each channel and
 the bias becomes int32. Elsewhere the integers are how the weight is stored, and the product stays in float.
 Buffers are called by the weight's module: `fc.weight_integers` with `fc.weight_scale` and
-`fc.weight_zero_point`; `fc.weight_int4` or `fc.weight_uint4` is what the ONNX file packs two in a byte.
+`fc.weight_zero_point`; names like `fc.weight_int4` or `fc.weight_uint2` are what the ONNX file packs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mcomp_stages.methods.quantization.sites import WeightSite, multiplies_in_in
 
 mcomp = torch.ops.mcomp
 
-PACKED_BITS = 4  # the widest integers of which ONNX keeps two in a byte
+PACKED_BITS = 4  # the widest integers of which a file keeps several in a byte
 WIDENED = "_widened"  # how the name of such a weight goes on where it is multiplied with 8-bit integers
 
 
@@ -132,7 +132,8 @@ def stored_type(site: WeightSite) -> str:
     """Return what the name of a weight's integers ends with: a packed type, if there is one for it."""
     if site.bits > PACKED_BITS:
         return "integers"
-    return "int4" if site.symmetric else "uint4"
+    width = 4 if site.bits > 2 else site.bits
+    return f"int{width}" if site.symmetric else f"uint{width}"
 
 
 def on_grid(steps: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from mcomp_stages.methods.quantization.config import Activations, Weights
 
+SiteBits = Literal[1, 2, 3, 4, 5, 6, 7, 8]
+
 
 class WeightSite(Weights):
     """The grid of one weight, and what it takes to run it in integers.
@@ -16,8 +18,13 @@ class WeightSite(Weights):
     the model's state as `quantizers.<weight>.scale` and `.zero_point` (shapes: `grid`).
     """
 
+    bits: Annotated[SiteBits, Field(description="1: minus or plus one")] = 8  # type: ignore[assignment]
     axis: Annotated[int, Field(description="the axis of its output channels")] = 0
     scale: Literal["follows", "stored"] = "follows"
+    packed: Annotated[
+        tuple[int, ...] | None,
+        Field(description="shape of a weight that is kept on disk as codes of this width, in `.codes`"),
+    ] = None
     inputs: Annotated[
         tuple[str, ...],
         Field(description="sites of what is multiplied with it; none: it stays a float product"),
