@@ -145,7 +145,7 @@ IN_THE_FILE = [
     ("weights: {bits: 8}", "weights: {bits: 9}",
         "small.yaml:21:21: stages.qat.weights.bits: must be 2, 3, 4, 5, 6, 7 or 8, not 9; it is: 7 or less: sums of two products fit in 16 bits, for processors without VNNI"),
     ("weights: {bits: 8}", "bits: 8",
-        "small.yaml:21:5: stages.qat.bits: unknown key; possible here: type, weights, activations, keep_float, overrides, observer, calibration_batches, moving_ranges, training"),
+        "small.yaml:21:5: stages.qat.bits: unknown key; possible here: type, weights, activations, keep_float, overrides, method, observer, calibration_batches, moving_ranges, moving_statistics, lowering, training"),
     ("model: {type: lenet5}", "model: lenet5",
         "small.yaml:3:8: model: must be a mapping; its `type` is <models>"),
     ("model: {type: lenet5}", "model: {type: lenet}",
