@@ -54,12 +54,14 @@ def context_for(data: Data, seed: int, folder: Path) -> Context:
     )
 
 
-def trained_resnet(folder: Path, data: Data, seed: int, depth: int = 8, epochs: int = 20) -> Model:
-    """Return a ResNet of width 16, trained the first time it is asked for and kept in `folder`."""
-    kept = folder / f"resnet{depth}-{seed}"
+def trained_resnet(
+    folder: Path, data: Data, seed: int, depth: int = 20, width: int = 8, epochs: int = 10
+) -> Model:
+    """Return a ResNet, trained the first time it is asked for and kept in `folder`."""
+    kept = folder / f"resnet{depth}-{width}-{seed}"
     if not (kept / "model.json").exists():
         torch.manual_seed(seed)
-        spec = ResNetConfig(depth=depth, width=16, num_classes=10, in_channels=1)
+        spec = ResNetConfig(depth=depth, width=width, num_classes=10, in_channels=1)
         training = {
             "epochs": epochs,
             "optimizer": {"type": "sgd", "lr": 0.05},

@@ -107,13 +107,17 @@ class Lockstep:
         return [side.env[node] for _, side in self.pairs]
 
 
-def run_segment(graph: GraphModule, nodes: Sequence[Node], values: Mapping[Node, Any]) -> Any:
+def segment_side(graph: GraphModule) -> Side:
+    """Return what runs segments of a graph; making one takes longer than running a small layer."""
+    return Side(graph, {}, in_float=False)
+
+
+def run_segment(side: Side, nodes: Sequence[Node], values: Mapping[Node, Any]) -> Any:
     """Return the value of the last of some nodes, from the values of those outside that they read.
 
     Gradients flow to `values`; a node of the segment that `values` has is not computed.
     """
-    side = Side(graph, {}, in_float=False)
-    side.env.update(values)
+    side.env = dict(values)
     for node in nodes:
         if node not in values:
             side.compute(node)

@@ -24,7 +24,12 @@ from mcomp.model.graph import attribute
 from mcomp.model.model import Model
 from mcomp.stage import Checkpoint
 from mcomp_stages.methods.quantization.grid import spread
-from mcomp_stages.methods.quantization.lockstep import Inputs, Lockstep, run_segment
+from mcomp_stages.methods.quantization.lockstep import (
+    Inputs,
+    Lockstep,
+    run_segment,
+    segment_side,
+)
 from mcomp_stages.methods.quantization.post_training.config import AdaRound
 from mcomp_stages.methods.quantization.post_training.rounding import Outputs, SoftWeight, train_roundings
 from mcomp_stages.methods.quantization.segments import (
@@ -132,7 +137,7 @@ def soft_weight(graph: QuantizedGraph, name: str, call: Node, mask: Tensor | Non
 
 def outputs_of(walk: Lockstep, segment: Segment, names: Mapping[str, Node]) -> Outputs:
     """Return the function that gives the outputs of a segment for chosen samples and given weights."""
-    sampled = reached_from_inputs(walk.graph)
+    side, sampled = segment_side(walk.graph), reached_from_inputs(walk.graph)
     values = {node: walk.quantized(node) for node in segment.inputs}
     every = {node: torch.cat(each) for node, each in values.items() if node in sampled}
     fixed = {node: each[0] for node, each in values.items() if node not in sampled}
@@ -140,7 +145,7 @@ def outputs_of(walk: Lockstep, segment: Segment, names: Mapping[str, Node]) -> O
     def outputs(positions: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         chosen = {node: value[positions] for node, value in every.items()}
         given = {call: weights[name] for name, call in names.items()}
-        output: Tensor = run_segment(walk.graph, segment.nodes, {**fixed, **chosen, **given})
+        output: Tensor = run_segment(side, segment.nodes, {**fixed, **chosen, **given})
         return output
 
     return outputs
