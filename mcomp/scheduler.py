@@ -143,7 +143,7 @@ class Scheduler:
         """Return the row of a step, computing it if it is not in the store."""
         artifact = self.store.find(step.key, step.key_json)
         if artifact is None:
-            with self.store.lease(step.key, on_wait=self.reporter.log):
+            with self.store.lease(step.key, lambda why: self.reporter.log(f"{step.label}: {why}")):
                 # Somebody else may have finished it while we waited.
                 artifact = self.store.find(step.key, step.key_json)
                 if artifact is None:

@@ -63,24 +63,38 @@ def environment() -> dict[str, str]:
     return {**kept, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
 
-def mcomp(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def mcomp(
+    *arguments: str | Path, cwd: Path, timeout_seconds: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m mcomp` in a folder, to its end."""
-    return python("-m", "mcomp", *map(str, arguments), cwd=cwd)
+    return python("-m", "mcomp", *map(str, arguments), cwd=cwd, timeout_seconds=timeout_seconds)
 
 
-def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, cwd: Path, timeout_seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, to its end."""
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        check=False,
     )
 
 
 def started(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    """Start `python -m mcomp` in a folder."""
+    """Start `python -m mcomp` in a folder, as the leader of a process group of its own."""
     command = [sys.executable, "-m", "mcomp", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
     )
 
 

@@ -63,6 +63,8 @@ def show(findings: list[Finding]) -> None:
             named = "" if str(finding.item.path) in finding.problem else f"{finding.item.path}: "
             moved = f"; moved to {finding.moved}" if finding.moved else ""
             click.echo(clean(f"{named}{finding.problem}{moved}"))
+    if any(finding.moved for finding in findings):
+        click.echo("what was moved is made again by the next run that needs it")
 
 
 def column(state: str, counts: Mapping[str, Counter[str]]) -> Column[str]:

@@ -32,7 +32,7 @@ def hold(disk: Disk, folder: Path, key: str, on_wait: Callable[[str], None]) -> 
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            on_wait(f"waiting for {key[:12]}: {described(holder)} works on it")
+            on_wait(f"waiting for {described(holder)}, which works on {key[:12]}")
             lock.acquire()
     with noted(disk, lock, holder):
         yield

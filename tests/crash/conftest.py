@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = mcomp("run", "tiny.yaml", "--store", STORE, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / STORE
+
+
+def patience_seconds() -> float:
+    """Return how long a process may take to end that was told to: ten seconds, and as many times that as
+    there are processes for each core of a busy machine.
+    """
+    return 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def write_long_recipes(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from mcomp.store.store import Store
 from mcomp.sweep.record import read_sweep
-from tests.crash.conftest import STORE, results, write_long_recipes
+from tests.crash.conftest import STORE, patience_seconds, results, write_long_recipes
 from tests.tiny import environment, mcomp, unfinished
 
 pytestmark = pytest.mark.crash
@@ -84,7 +84,7 @@ def started_training(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
 def ended(process: subprocess.Popen[str]) -> str:
     """Return what a sweep said that ends within ten seconds, and all its processes with it."""
     since = time.monotonic()
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=patience_seconds())
     print(f"out after {time.monotonic() - since:.2f} s")
     deadline = time.monotonic() + 2
     while is_there(process.pid):

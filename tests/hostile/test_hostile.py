@@ -29,7 +29,7 @@ def results() -> Results:
     """Attack in one process of its own."""
     with in_memory() as folder:
         program = [sys.executable, str(Path(__file__).with_name("attacked.py")), str(folder)]
-        process = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+        process = subprocess.run(program, capture_output=True, text=True, timeout=1200, check=False)
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
     assert found.keys() == ATTACKS.keys()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -102,6 +104,21 @@ def test_a_longer_pipeline_computes_only_what_is_new(plan: MakePlan, store: Stor
     assert statuses(execute(longer, store).ledger) == [
         "fit hit", "more hit", "last computed", "export computed", "export of the baseline hit",
     ]  # fmt: skip
+
+
+def test_who_waits_says_for_which_step_and_for_whom(plan: MakePlan, store: Store) -> None:
+    key, reporter = plan().steps[0].key, Quiet()
+    told = Event()
+    reporter.log = lambda message: (reporter.said.append(message), told.set())  # type: ignore[method-assign, assignment, return-value]
+    with store.lease(key, pytest.fail):
+        waiting = Thread(target=execute, args=(plan(), Store(store.root), reporter))
+        waiting.start()
+        assert told.wait(60)
+    waiting.join(60)
+    said = reporter.said[0]
+    expected = rf"toy/fit: waiting for process {os.getpid()} on .+ \(since .+\), which works on {key[:12]}"
+    assert re.fullmatch(expected, said)
+    assert statuses(last_ledger(store)) == [f"{stage} computed" for stage in ALL]
 
 
 def test_what_another_process_finished_while_this_one_waited_is_a_hit(
