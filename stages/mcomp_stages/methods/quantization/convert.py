@@ -11,6 +11,7 @@ from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer
 from mcomp_stages.methods.quantization.kinds import CONVOLUTIONS, PADS, RESIZES, bounds, is_zero_pad, passes
 from mcomp_stages.methods.quantization.layers import buffer, called, fold_layer, is_quantized_layer
 from mcomp_stages.methods.quantization.rows import Rows
+from mcomp_stages.methods.quantization.tables import fold_table, is_quantized_table
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
 mcomp = torch.ops.mcomp
@@ -32,6 +33,9 @@ def convert(trained: QuantizedGraph) -> GraphModule:
     for node in layers:
         if node.target is torch.ops.aten.linear.default:
             rows.flatten(node)
+    for node in list(graph.nodes):
+        if is_quantized_table(graph_module, node):
+            fold_table(graph_module, node)
     for node in list(graph.nodes):
         if isinstance(called(graph_module, node), ActivationQuantizer):
             lower_quantizer(graph_module, node)

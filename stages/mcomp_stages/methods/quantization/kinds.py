@@ -91,6 +91,15 @@ PASSING = (
 )
 
 
+def is_table(node: Node) -> bool:
+    """Whether a call looks up rows of a parameter that nothing but lookups read."""
+    if node.target is not aten.embedding.default:
+        return False
+    weight = node.args[0]
+    assert isinstance(weight, Node)
+    return weight.op == "get_attr" and all(user.target is node.target for user in weight.users)
+
+
 def joint_kind(node: Node) -> JointKind | None:
     """Return which joint a call is, None if it is none: a number is no operand of one."""
     if is_global_pool(node):

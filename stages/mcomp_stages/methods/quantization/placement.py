@@ -6,6 +6,7 @@ Rules (found by reading ONNX Runtime's optimised graphs; other placements leave 
   integer operation reads it: the classifier may give floats;
 - inputs and output of additions, products, concatenations and average pooling, if the inputs are integers;
 - max-pooling, reshapes, slices, padding and nearest neighbours keep the grid of their input;
+- embeddings are kept in bytes, a scale for each row; what is looked up becomes floats;
 - what a transformer does between its linears stays in float: residual additions, norms, softmax and GELU.
   Their grids cost accuracy, and integers gain no time there. So a linear on more than rows gives floats.
 - between two grids every other function of single values may stand: it is computed in float.
@@ -30,6 +31,7 @@ from mcomp_stages.methods.quantization.kinds import (
     POINTWISE,
     RESIZES,
     TRANSPOSED,
+    is_table,
     joint_kind,
     passes,
 )
@@ -53,16 +55,18 @@ class Placement:
     """The sites of a graph and the layers between them, in its order.
 
     An activation's site is called by the value its quantizer stands behind (`site_values`), a weight's by the
-    parameter. `missing` are the paths of layers that the runtime has no integers for.
+    parameter. `tables` are embeddings, whose input has no site; `missing` the paths of layers that the
+    runtime has no integers for.
     """
 
     activations: tuple[str, ...]
     layers: tuple[Layer, ...]
+    tables: tuple[Layer, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The weights, each once."""
+        """The weights of layers, each once."""
         return tuple(dict.fromkeys(layer.weight for layer in self.layers))
 
 
@@ -92,6 +96,7 @@ def placement(graph: Graph, keep_float: Collection[str] = (), runtime: Runtime =
     """
     search = Search(runtime)
     layers: list[Node] = []
+    tables: list[Layer] = []
     missing: list[str] = []
     for node in graph.nodes:
         if is_layer(node) and not any(module_path(user) in keep_float for user in node.args[1].users):
@@ -100,6 +105,8 @@ def placement(graph: Graph, keep_float: Collection[str] = (), runtime: Runtime =
                 place_layer(node, search)
             else:
                 missing.append(module_path(node))
+        elif is_table(node) and not any(module_path(user) in keep_float for user in node.args[0].users):
+            tables.append(Layer(module_path(node), str(node.args[0].target), ""))
         elif joint_kind(node) in runtime.joints:
             place_joint(node, search)
         elif node.target in POINTWISE + RESIZES and search.is_integer([search.origin(node.args[0])]):
@@ -116,6 +123,7 @@ def placement(graph: Graph, keep_float: Collection[str] = (), runtime: Runtime =
             )
             for node in layers
         ),
+        tables=tuple(tables),
         missing=tuple(missing),
     )
 

@@ -60,25 +60,35 @@ def quantizers_for(
         activations={
             site: activation_of(site, sites, settings, scheme.activations) for site in sites.activations
         },
-        weights={name: weight_site(name, sites, settings, module) for name in sites.weights},
+        weights={
+            **{table.weight: WeightSite() for table in sites.tables},
+            **{name: weight_site(name, sites, settings, module) for name in sites.weights},
+        },
     )
 
 
 def layer_settings(module: nn.Module, found: Placement, scheme: Scheme) -> dict[str, LayerSettings]:
     """Return the settings of every layer that can be quantized, by module path.
 
-    What the runtime has no integers for stays in float anyway; more cannot be asked of it.
+    What the runtime has no integers for stays in float anyway, and embeddings have 8 bits or stay in float;
+    more cannot be asked of either.
     """
     kept = tuple(Override(modules=pattern, keep_float=True) for pattern in scheme.keep_float)
-    settings = {layer.path: LayerSettings(scheme.weights, scheme.activations) for layer in found.layers}
+    layers = tuple(dict.fromkeys(layer.path for layer in found.layers))
+    tables = tuple(dict.fromkeys(table.path for table in found.tables))
+    asked = LayerSettings(scheme.weights, scheme.activations)
+    settings = dict.fromkeys((*layers, *tables), asked)
     for override in (*kept, *scheme.overrides):
-        missing = [path for path in found.missing if is_chosen(module, path, override)]
-        if missing and not override.keep_float:
-            raise StageError(lacks(module, missing[0], scheme), about=override.modules or override.type)
-        if missing and not any(is_chosen(module, path, override) for path in settings):
+        others = [path for path in (*found.missing, *tables) if is_chosen(module, path, override)]
+        if not override.keep_float:
+            require_ordinary(module, others, override, scheme)
+        elif others and not any(is_chosen(module, path, override) for path in layers):
+            settings |= {path: asked.changed(override) for path in others if path in tables}
             continue
-        for path in chosen(module, tuple(settings), override):
+        for path in chosen(module, layers, override):
             settings[path] = settings[path].changed(override)
+        if override.keep_float:
+            settings |= {path: asked.changed(override) for path in others if path in tables}
     return settings
 
 
@@ -104,6 +114,20 @@ def is_chosen(module: nn.Module, path: str, override: Override) -> bool:
         selected = select_modules(module, [override.modules])
         return any(path == each or path.startswith(f"{each}.") for each in selected)
     return override.type == type(module.get_submodule(path)).__name__
+
+
+def require_ordinary(module: nn.Module, others: Sequence[str], override: Override, scheme: Scheme) -> None:
+    """Raise StageError if an override asks for grids where there is no choice of them.
+
+    One that also chooses ordinary layers leaves embeddings as they are.
+    """
+    about = override.modules or override.type
+    for path in others:
+        if not isinstance(module.get_submodule(path), nn.Embedding):
+            raise StageError(lacks(module, path, scheme), about=about)
+        if override.modules == path or override.type is not None:
+            what = f"{path} is an embedding, which has 8 bits or keep_float: true"
+            raise StageError(f"{what}; quantize.weights gives embeddings fewer", about=about)
 
 
 def lacks(module: nn.Module, path: str, scheme: Scheme) -> str:
