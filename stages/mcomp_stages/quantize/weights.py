@@ -38,6 +38,7 @@ from mcomp_stages.methods.quantization.weights.config import WeightOverride, Wei
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.quantization.weights.choice import Chosen
     from mcomp_stages.methods.quantization.weights.compress import Compression
     from mcomp_stages.methods.quantization.weights.record import Unpack
@@ -47,6 +48,7 @@ class QuantizeWeights(WeightSettings, StageConfig):
     """Weights alone in few bits, by rounding, half-quadratic scales, GPTQ or activation-aware scaling."""
 
     forms = {Form.FLOAT: Form.STORED}
+    varies = "bits"
 
     type: Literal["quantize.weights"] = "quantize.weights"
     method: Annotated[
@@ -96,6 +98,13 @@ class QuantizeWeights(WeightSettings, StageConfig):
         with borrowed_threads(context.compute.threads):
             result, losses = compressed(model, chosen, self.compression(chosen, context), context.unit)
         return StageResult(result, facts=self.facts(result, losses, context))
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.quantization.weights.choice import chosen_weights
+        from mcomp_stages.methods.quantization.weights.trials import weight_trials
+
+        chosen = chosen_weights(model.module, self, self.keep_float, self.overrides)
+        return weight_trials(model, chosen, self.compression(chosen, context), self.overrides, levels)
 
     def compression(self, chosen: tuple[Chosen, ...], context: Context) -> Compression:
         """Return how the weights are compressed, with the samples if the method looks at any."""

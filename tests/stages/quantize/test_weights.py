@@ -118,3 +118,26 @@ def test_the_file_holds_the_bits_and_equals_the_model(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         quantize(**fields)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_weight_tried_alone_is_what_a_stage_makes_that_keeps_the_others(method: str) -> None:
+    trials = quantize(method=method, bits=3).trials(small_model(), make_context(), ())
+    assert [(each.part, each.level) for each in trials.trials] == [
+        ("conv", 8), ("conv", 3), ("fc", 8), ("fc", 3),
+    ]  # fmt: skip
+    alone = quantize(method=method, bits=3, keep_float=["fc"]).run(small_model(), make_context()).model
+    assert alone is not None
+    with trials.trials[1].module() as module:
+        assert torch.equal(module.conv.weight, alone.module.get_parameter("conv.weight"))
+        assert torch.equal(module.fc.weight, small_model().module.get_parameter("fc.weight"))
+
+
+def test_the_patch_of_weights_is_obeyed_by_the_stage() -> None:
+    trials = quantize(method="rtn", bits=3).trials(small_model(), make_context(), ())
+    patch = trials.patch({"conv": None, "fc": 8.0})
+    assert patch.fields == {
+        "overrides": [{"modules": "conv", "keep_float": True}, {"modules": "fc", "bits": 8}]
+    }
+    result = quantize(method="rtn", bits=3, **patch.fields).run(small_model(), make_context())
+    assert result.facts["bits"] == {"fc.weight": 8}

@@ -6,23 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp.sensitivity.trials import Levels, Patch, Trial, Trials
-from mcomp_stages.methods.quantization.config import Override, Scheme, WeightBits, WeightChange
+from mcomp.sensitivity.trials import Trial, Trials
+from mcomp_stages.methods.quantization.config import Override, Scheme, WeightChange
 from mcomp_stages.methods.quantization.edit import without_quantizers
 from mcomp_stages.methods.quantization.sensitivity import Unit, only, quantized_units
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
+from mcomp_stages.methods.quantization.widths import overrides_patch, tried, widths
 
 AnyScheme = TypeVar("AnyScheme", bound=Scheme)
-
-WIDTHS: tuple[int, ...] = get_args(WeightBits)
-WIDEST = max(WIDTHS)
-ENOUGH = 7  # below this many bits the widest is tried as well
 
 
 def quantization_trials(
@@ -41,26 +37,15 @@ def quantization_trials(
     trials = [
         Trial(unit.name, bits, partial(graphs.alone, unit, bits))
         for unit in graphs.units
-        for bits in tried(unit, asked)
+        for bits in (tried(unit.bits, asked) if unit.layers else (unit.bits,))
     ]
-    layers = {unit.name: unit for unit in graphs.units if unit.layers}
+    layers = {unit.name: (unit.bits, unit.layers) for unit in graphs.units if unit.layers}
     before = without_quantizers(graphs.model)
-    return Trials(before.module.eval(), tuple(trials), partial(patch, layers, scheme.overrides))
-
-
-def widths(levels: Sequence[float]) -> tuple[int, ...]:
-    """Return widths of weights, the widest first. Raises StageError for one that there is not."""
-    wrong = [level for level in levels if level not in WIDTHS]
-    if wrong:
-        raise StageError(f"weights have {WIDTHS[0]} to {WIDEST} bits, not {wrong[0]:g}")
-    return tuple(sorted({int(level) for level in levels}, reverse=True))
-
-
-def tried(unit: Unit, asked: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the widths that a unit is tried with; the activations between layers have one."""
-    if not unit.layers:
-        return (unit.bits,)
-    return asked or ((WIDEST, unit.bits) if unit.bits < ENOUGH else (unit.bits,))
+    return Trials(
+        before.module.eval(),
+        tuple(trials),
+        lambda borne: overrides_patch(layers, scheme.overrides, borne, at_width),
+    )
 
 
 @dataclass
@@ -101,27 +86,6 @@ class Graphs(Generic[AnyScheme]):
             yield graph
 
 
-def patch(units: Mapping[str, Unit], overrides: tuple[Override, ...], levels: Levels) -> Patch:
-    """Return overrides for the layers that do not bear their width, or bear a smaller one."""
-    changes = {
-        unit.name: change
-        for unit in units.values()
-        if (change := change_of(unit, levels[unit.name])) is not None
-    }
-    kept = [name for name, change in changes.items() if "keep_float" in change]
-    if len(kept) == len(units):
-        return Patch(said="every layer alone costs more than the limit: raise it, or train the model")
-    if not changes:
-        return Patch(said="no layer alone costs more than the limit: nothing to change")
-    new = [{"modules": path, **change} for name, change in changes.items() for path in units[name].layers]
-    old = [each.model_dump(mode="json", exclude_defaults=True) for each in overrides]
-    others = len(changes) - len(kept)
-    said = f"{len(kept)} of {len(units)} layers stay in float, {others} get another width"
-    return Patch({"overrides": [*old, *new]}, said)
-
-
-def change_of(unit: Unit, bits: float | None) -> dict[str, Any] | None:
-    """Return what an override says of a layer that bears `bits`, None for no width; None for nothing new."""
-    if bits is None:
-        return {"keep_float": True}
-    return None if bits == unit.bits else {"weights": {"bits": int(bits)}}
+def at_width(bits: int) -> dict[str, Any]:
+    """Return what an override says of a layer with so many bits."""
+    return {"weights": {"bits": bits}}

