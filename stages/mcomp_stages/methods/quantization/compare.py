@@ -13,6 +13,8 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp_stages.methods.quantization.binary.around import SignInput
+from mcomp_stages.methods.quantization.fake_quantize import ActivationQuantizer
 from mcomp_stages.methods.quantization.operators import quantize_linear
 from mcomp_stages.methods.quantization.repair import left_in_float, repair_of
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
@@ -49,8 +51,18 @@ class Replay(Interpreter):
         value = super().run_node(n)
         if "exact" in n.meta:
             return self.exact_bias(n, value)
-        site = n.meta.get("site")
+        site: str | None = n.meta.get("site")
+        if n.op == "call_module":
+            return value if site is None or site not in self.trained else self.same_signs(site, value)
         return value if site is None else self.expected(n, site, value)
+
+    def same_signs(self, site: str, value: Tensor) -> Tensor:
+        agreement = (value == self.trained[site]).double().mean().item()
+        if agreement < SMALLEST_AGREEMENT:
+            what = f"converted, {1 - agreement:.2%} of its signs differ from the trained ones"
+            raise StageError(what, module=site)
+        self.agreement[site] = agreement
+        return self.trained[site]
 
     def exact_bias(self, node: Node, value: Tensor) -> Tensor:
         exact: Tensor = node.meta["exact"]
@@ -92,6 +104,8 @@ def compare(trained: QuantizedGraph, converted: GraphModule, inputs: Mapping[str
     error = ((output - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).item()
     if not error <= 1e-3:
         raise StageError(f"converted to integers, the output differs by {error:.2%} of its largest value")
+    if not replay.agreement:  # weights alone
+        return Comparison(0, 1.0, "", error)
     worst = min(replay.agreement, key=lambda site: replay.agreement[site])
     return Comparison(len(replay.agreement), replay.agreement[worst], worst, error)
 
@@ -110,7 +124,8 @@ def trained_values(trained: QuantizedGraph, inputs: Mapping[str, Tensor]) -> tup
     values: dict[str, Tensor] = {}
     hooks = [
         quantizer.register_forward_hook(partial(keep, values, site))
-        for site, quantizer in trained.activation_quantizers().items()
+        for site, quantizer in trained.by_site().items()
+        if isinstance(quantizer, ActivationQuantizer | SignInput)
     ]
     output: Tensor = trained(**inputs)
     for hook in hooks:

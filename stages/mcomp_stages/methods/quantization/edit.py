@@ -5,6 +5,8 @@ This is the contract between placement, calibration, training, conversion and ex
 - `Quantizers.activations` says for each site of an activation what grid it has (`config.Activations`), and
   `Quantizers.weights` the same for each weight, by its parameter's name (`sites.WeightSite`). A stage decides
   what stands there (`scheme.quantizers_for`, or on its own); nothing else is looked up later.
+- `Quantizers.binary` says what stands around binary layers (`binary.rewire`); the state holds what is learned
+  of it by the sites `<path>#sign` and `<path>#rprelu`.
 - `Quantizers.methods` says how a site trains (`learned.choice`), unless its grid follows what it sees.
 - The state holds `quantizers.<site>.low`, `.high`, `.seen` and `.updates_left` for an activation (or what
   its method has, `ActivationQuantizer.fresh`), and `quantizers.<weight>.scale` and `.zero_point` for a weight
@@ -20,8 +22,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from mcomp.model.edits import Edit, State
+from mcomp_stages.methods.quantization.binary.record import BinaryLayer
 from mcomp_stages.methods.quantization.config import Activations
-from mcomp_stages.methods.quantization.learned.config import ActivationMethod
+from mcomp_stages.methods.quantization.learned.config import ActivationMethod, WeightMethod
 from mcomp_stages.methods.quantization.sites import WeightSite, multiplies_in_integers
 
 if TYPE_CHECKING:
@@ -42,9 +45,10 @@ class Quantizers(Edit):
     kind: Literal["quantizers"] = "quantizers"
     activations: dict[str, Activations] = {}
     weights: dict[str, WeightSite] = {}
-    methods: dict[str, ActivationMethod] = {}
+    methods: dict[str, ActivationMethod | WeightMethod] = {}
+    binary: dict[str, BinaryLayer] = {}
 
-    def method(self, site: str) -> ActivationMethod:
+    def method(self, site: str) -> ActivationMethod | WeightMethod:
         """Return how a site trains."""
         return self.methods.get(site, "minmax")
 
@@ -60,6 +64,7 @@ class Quantizers(Edit):
 
     def apply(self, module: nn.Module, state: State) -> None:
         """Give every site that has no state yet a fresh one; the module itself does not change."""
+        from mcomp_stages.methods.quantization.binary.around import ShiftedPReLU, SignInput
         from mcomp_stages.methods.quantization.fake_quantize import stored_grid
         from mcomp_stages.methods.quantization.learned.choice import ACTIVATIONS
         from mcomp_stages.methods.quantization.packing import fresh_codes
@@ -76,9 +81,15 @@ class Quantizers(Edit):
                 add_state(state, name, {"codes": fresh_codes(site)})
         for name, grid in self.activations.items():
             add_state(state, name, ACTIVATIONS[self.method(name)].fresh(grid))
+        for path, layer in self.binary.items():
+            if layer.signs is not None:
+                add_state(state, f"{path}#sign", SignInput.fresh(layer.signs))
+            if layer.rprelu is not None:
+                add_state(state, f"{path}#rprelu", ShiftedPReLU.fresh(layer.rprelu))
 
     def training_module(self, model: Model, example: Mapping[str, Tensor]) -> QuantizedGraph:
         """Capture the model and put its quantizers in. Raises StageError if a site is not there any more."""
+        from mcomp_stages.methods.quantization.binary.rewire import rewire
         from mcomp_stages.methods.quantization.learned.choice import ACTIVATIONS, WEIGHTS
         from mcomp_stages.methods.quantization.training_graph import canonical_graph, insert_quantizers
 
@@ -93,7 +104,9 @@ class Quantizers(Edit):
                 for name, grid in self.activations.items()
             },
         }
-        return insert_quantizers(canonical_graph(model.module, example), quantizers)
+        graph = insert_quantizers(canonical_graph(model.module, example), quantizers)
+        rewire(graph, self.binary, tensors)
+        return graph.train(False)
 
     def inference_module(self, model: Model, example: Mapping[str, Tensor]) -> GraphModule:
         """Return the model in integers."""

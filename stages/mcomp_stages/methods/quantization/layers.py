@@ -82,7 +82,7 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
     reads = called(graph_module, origin(source))
     biases: Any
     with graph_module.graph.inserting_before(node):
-        if isinstance(reads, ActivationQuantizer) and multiplies_in_integers(layer.site, reads.settings):
+        if isinstance(reads, ActivationQuantizer) and takes_integers(layer.site, reads):
             weights, biases = store_integers(graph_module, prefix, layer, reads.grid()[0])
         else:
             weights, biases = store_floats(graph_module, prefix, layer)
@@ -90,6 +90,11 @@ def fold_layer(graph_module: GraphModule, node: Node) -> None:
     node.args = (source, weights, biases, *node.args[3:])
     if norm is not None:
         replace(norm, node)
+
+
+def takes_integers(site: WeightSite, reads: ActivationQuantizer) -> bool:
+    """Whether a weight is multiplied with the integers that its layer reads."""
+    return bool(site.inputs) and multiplies_in_integers(site, reads.settings)
 
 
 def store_integers(
@@ -107,7 +112,7 @@ def store_integers(
         weight, zero_point = on_grid(folded.weight, layer)
     if site.per == "tensor" and (scale == scale[0]).all() and (zero_point == zero_point.flatten()[0]).all():
         scale, zero_point = scale[0], zero_point.flatten()[0]
-    kind = stored_type(site) + (WIDENED if site.bits <= PACKED_BITS else "")
+    kind = stored_type(site, weight) + (WIDENED if site.bits <= PACKED_BITS else "")
     weights = dequantized(graph_module, f"{prefix}weight", kind, weight, scale, zero_point, site.axis)
     no_offset = torch.zeros((), dtype=torch.int32)
     biases = dequantized(graph_module, f"{prefix}bias", "integers", folded.bias, folded.bias_scale, no_offset)
@@ -120,7 +125,7 @@ def store_floats(graph_module: GraphModule, prefix: str, layer: Layer) -> tuple[
     site = layer.site
     folded = float_layer(layer.steps, layer.weight.scale, layer.bias, layer.affine, site.axis)
     integers, zero_point = on_grid(folded.weight, layer)
-    parts = (stored_type(site), integers, folded.scale, zero_point, site.scale_axis)
+    parts = (stored_type(site, integers), integers, folded.scale, zero_point, site.scale_axis)
     weights = dequantized(graph_module, f"{prefix}weight", *parts)
     if layer.affine is None:
         return weights, None
@@ -128,11 +133,13 @@ def store_floats(graph_module: GraphModule, prefix: str, layer: Layer) -> tuple[
     return weights, buffer(graph_module, f"{prefix}bias_folded", folded.bias)
 
 
-def stored_type(site: WeightSite) -> str:
+def stored_type(site: WeightSite, integers: Tensor) -> str:
     """Return what the name of a weight's integers ends with: a packed type, if there is one for it."""
     if site.bits > PACKED_BITS:
         return "integers"
     width = 4 if site.bits > 2 else site.bits
+    if width == 1 and not bool(integers.all()):
+        width = 2  # a channel that batch norm switched off is zero, which one bit is not
     return f"int{width}" if site.symmetric else f"uint{width}"
 
 

@@ -46,7 +46,7 @@ def with_packed_weights(model: Model, example: Mapping[str, Tensor]) -> Model:
         for part, tensor in packed_tensors(integers, sites[name]).items():
             result.state[f"quantizers.{name}.{part}"] = tensor
         sites[name] = sites[name].model_copy(update={"packed": tuple(own[name].shape), "scale": "stored"})
-        if methods.get(name) != "lsq":
+        if methods.get(name) not in ("lsq", "binary"):
             methods.pop(name, None)
     new = edit.model_copy(update={"weights": sites, "methods": methods})
     return replace(result, edits=(*model.edits[:-1], new)).with_values()

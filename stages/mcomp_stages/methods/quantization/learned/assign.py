@@ -25,7 +25,7 @@ def with_methods(edit: Quantizers, method: ActivationMethod | None, inputs: Coll
     Raises StageError if the grid of a weight does not go with its method.
     """
     own = {f"#{name}" for name in inputs}
-    methods: dict[str, ActivationMethod] = {}
+    methods: dict[str, ActivationMethod | WeightMethod] = {}
     for site, grid in edit.activations.items():
         chosen = method or default_method(grid.bits)
         methods[site] = "minmax" if site in own and chosen in NOT_FOR_INPUTS else chosen

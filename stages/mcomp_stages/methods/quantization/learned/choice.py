@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from mcomp_stages.methods.quantization.binary.weights import BinaryWeight, TernaryWeight
 from mcomp_stages.methods.quantization.fake_quantize import (
     ActivationQuantizer,
     FixedActivation,
     WeightQuantizer,
 )
-from mcomp_stages.methods.quantization.learned.config import ActivationMethod
 from mcomp_stages.methods.quantization.learned.dorefa import TanhWeight, UnitActivation
 from mcomp_stages.methods.quantization.learned.lsq import (
     LearnedActivation,
@@ -16,7 +16,7 @@ from mcomp_stages.methods.quantization.learned.lsq import (
 )
 from mcomp_stages.methods.quantization.learned.pact import ClippedActivation
 
-ACTIVATIONS: dict[ActivationMethod, type[ActivationQuantizer]] = {
+ACTIVATIONS: dict[str, type[ActivationQuantizer]] = {
     "minmax": ActivationQuantizer,
     "fixed": FixedActivation,
     "lsq": LearnedActivation,
@@ -24,9 +24,11 @@ ACTIVATIONS: dict[ActivationMethod, type[ActivationQuantizer]] = {
     "pact": ClippedActivation,
     "dorefa": UnitActivation,
 }
-WEIGHTS: dict[ActivationMethod, type[WeightQuantizer]] = {
+WEIGHTS: dict[str, type[WeightQuantizer]] = {
     "minmax": WeightQuantizer,
     "fixed": WeightQuantizer,
     "lsq": LearnedWeight,
     "dorefa": TanhWeight,
+    "binary": BinaryWeight,
+    "ternary": TernaryWeight,
 }

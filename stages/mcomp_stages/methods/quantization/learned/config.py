@@ -64,7 +64,7 @@ class DoReFa(Config):
 Method = Annotated[FollowingRanges | FixedScales | LSQ | LSQPlus | PACT | DoReFa, Field(discriminator="type")]
 
 ActivationMethod = Literal["minmax", "fixed", "lsq", "lsq+", "pact", "dorefa"]
-WeightMethod = Literal["minmax", "fixed", "lsq", "dorefa"]
+WeightMethod = Literal["minmax", "fixed", "lsq", "dorefa", "binary", "ternary"]
 
 # How the weights train beside the activations of each method.
 WEIGHT_METHODS: dict[ActivationMethod, WeightMethod] = {
