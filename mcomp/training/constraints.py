@@ -1,7 +1,10 @@
-"""What must hold after every update: weights at zero stay so, and a module may say that it makes no sense."""
+"""What must hold after every update: weights at zero stay so, a stage's own constraint, and a module may say
+that it makes no sense.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -19,6 +22,26 @@ class Checked(Protocol):
     def require_sound(self, where: str) -> None:
         """Raise StageError, naming the part, if an update left nonsense; `where` names the update."""
         ...
+
+
+class Constraint(Protocol):
+    """Changes the weights in place after every update: a mask that grows, a penalty.
+
+    `settles_at` is the number of updates after which it is what it shall be: no epoch that ends before is
+    kept.
+    """
+
+    settles_at: int
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return what it has to remember, the tensors themselves: they are part of every checkpoint."""
+
+    def after_update(self, number: int, lr: float) -> None:
+        """Apply it after update `number`, the first is 1, which was made with the learning rate `lr`."""
+
+
+Constrain = Callable[[nn.Module], Constraint]
+"""Binds a constraint to the module that is trained."""
 
 
 class ZeroedWeights:

@@ -17,7 +17,7 @@ from mcomp.model.model import Model
 from mcomp.stage import Context, Progress
 from mcomp.training.companions import Companions, student_of
 from mcomp.training.config import Training
-from mcomp.training.constraints import ZeroedWeights
+from mcomp.training.constraints import Constrain, ZeroedWeights
 from mcomp.training.device import (
     borrowed_generators,
     borrowed_threads,
@@ -75,6 +75,7 @@ def fit(
     beside: Beside | None = None,
     own_rates: OwnRates | None = None,
     prepare: Prepare | None = None,
+    constrain: Constrain | None = None,
 ) -> Fit:
     """Return a trained copy of `model`; `label` stands beside the progress bar.
 
@@ -82,9 +83,9 @@ def fit(
     parameters that learn at another rate. `prepare` is called before each update with the module and the
     number of updates so far; what it sets must follow from this number alone.
 
-    Weights that earlier stages masked stay zero. On the CPU the same seed and threads give the same bytes,
-    also when the step is interrupted and goes on from `context.checkpoints`; a stage that calls this more
-    than once gives each call a label of its own.
+    Weights that earlier stages masked stay zero; `constrain` adds what shall hold beside that. On the CPU the
+    same seed and threads give the same bytes, also when the step is interrupted and goes on from
+    `context.checkpoints`; a stage that calls this more than once gives each call a label of its own.
     Raises StageError, naming the update and the module, before an update with a loss or a gradient that is
     not finite, and if training left every weight as it was.
     """
@@ -96,6 +97,7 @@ def fit(
         zeroed = ZeroedWeights(student, trained.state)
         module = beside(student) if beside is not None else student
         state = start(module, training, context, own_rates)
+        state.constraint = constrain(student) if constrain else None
         fabric = make_fabric(context.compute, device)
         update = Update(state, fabric, loss, zeroed, training)
         resumable = Resumable(state, fabric.strategy.precision, context, label, training.checkpoint)

@@ -87,6 +87,7 @@ def captured(state: TrainState, precision: Precision) -> Checkpoint:
         **prefixed("module", module_tensors(state)),
         **prefixed("optimizer", optimizer_tensors),
         **prefixed("best", state.best.tensors if state.best else {}),
+        **prefixed("constraint", state.constraint.tensors() if state.constraint else {}),
         **prefixed("random", random_tensors),
     }
     numbers = {
@@ -112,6 +113,9 @@ def restore(checkpoint: Checkpoint, state: TrainState, precision: Precision) -> 
             if saved[name].shape != tensor.shape:  # a copy would spread a smaller one
                 raise ValueError(f"{name} has shape {tuple(saved[name].shape)}")
             tensor.copy_(saved[name])
+        if state.constraint is not None:
+            for name, tensor in state.constraint.tensors().items():
+                tensor.copy_(below("constraint", tensors)[name])
     restore_optimizer(state.optimizer, below("optimizer", tensors), numbers["optimizer"])
     state.schedule.load_state_dict(numbers["schedule"])
     precision.load_state_dict(numbers["precision"])

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mcomp.data.sampler import EpochSampler
 from mcomp.signals import deferred
+from mcomp.training.constraints import Constraint
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class TrainState:
     `module` is what is trained: the model's own, or a captured graph that shares its parameters. `loss_sum`
     is the sum over the samples seen in this epoch, `rounding` the sums of squares of the gradients in it and
     of what rounding did to them. `place` is where the sampler stood after the last update or epoch that is
-    part of this state: it may be ahead. `is_whole` is false while only a part has changed.
+    part of this state: it may be ahead. `is_whole` is false while only a part has changed. `constraint` is
+    what a stage applies after every update, if it does.
     """
 
     module: nn.Module
@@ -58,6 +60,7 @@ class TrainState:
     history: list[Epoch] = field(default_factory=list)
     best: Best | None = None
     is_whole: bool = True
+    constraint: Constraint | None = None
     place: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +86,10 @@ class TrainState:
         self.place = self.sampler.state_dict()
 
     def end_epoch(self, metric: float, validation_loss: float, direction: str) -> None:
-        """Note an epoch; copy its weights if it is the best on validation, by the metric, then the loss."""
+        """Note an epoch; copy its weights if it is the best on validation, by the metric, then the loss.
+
+        One that ended before the constraint was what it shall be is no candidate.
+        """
         lr = float(self.schedule.get_last_lr()[0])
         train_loss = self.loss_sum / self.sampler.num_samples
         signal, error = self.rounding
@@ -92,6 +98,8 @@ class TrainState:
         self.history.append(epoch)
         self.loss_sum, self.rounding = 0.0, (0.0, 0.0)
         self.place = self.sampler.state_dict()
+        if self.constraint is not None and self.num_updates < self.constraint.settles_at:
+            return
         if self.best is None or merit(epoch, direction) > merit(self.best.epoch, direction):
             tensors = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
             self.best = Best(epoch, tensors)

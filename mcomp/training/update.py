@@ -60,6 +60,9 @@ class Update:
         if not math.isfinite(norm_value) and not self.scaler_checks_gradients:
             raise stop_at_gradient(self.state.module, where)
         self.optimizer.step()
+        if self.state.constraint is not None:
+            lr = float(self.state.schedule.get_last_lr()[0])
+            self.state.constraint.after_update(self.state.num_updates + 1, lr)
         self.zeroed.apply()
         student = student_of(self.state.module)
         if isinstance(student, Checked):

@@ -15,6 +15,7 @@ from mcomp.errors import StageError
 from mcomp.model.model import Model
 from mcomp.recipe.schema import RecipeRef
 from mcomp.stage import Context
+from mcomp.training.constraints import Constrain
 from mcomp.training.device import chosen_device
 from mcomp.training.loop import Fit, Prepare, fit, num_updates
 from mcomp.training.optimizers import OwnRates
@@ -39,13 +40,23 @@ def fit_with_teachers(
     *,
     own_rates: OwnRates | None = None,
     prepare: Prepare | None = None,
+    constrain: Constrain | None = None,
 ) -> Fit:
     """Return a trained copy of `model` (see `mcomp.training.loop.fit`), distilled if there are teachers.
 
     Raises StageError before training if teachers do not fit the student, the terms or the data.
     """
     task = context.task
-    train = partial(fit, model, training, context, label=label, own_rates=own_rates, prepare=prepare)
+    train = partial(
+        fit,
+        model,
+        training,
+        context,
+        label=label,
+        own_rates=own_rates,
+        prepare=prepare,
+        constrain=constrain,
+    )
     if not training.teachers:
         return train(loss=lambda batch, output: task.loss(output, batch.target))
     lesson = Lesson(training, context)

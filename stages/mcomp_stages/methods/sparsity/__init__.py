@@ -1,0 +1,1 @@
+"""Zeros inside of weights: which, when, and how they stay."""
