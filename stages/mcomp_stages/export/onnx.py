@@ -6,7 +6,8 @@
 
 Quantized models become QuantizeLinear and DequantizeLinear around ordinary operators, with weights stored as
 int8. The file is run on validation samples beside the model it came from, and the graph that the runtime
-makes of it is read: a quantized layer that would run in float is an error.
+makes of it is read: a quantized layer that would run in float is an error. Where a weight was pruned, the
+file must have a zero.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ExportOnnx(StageConfig):
         from mcomp_stages.methods.onnx.graph import served_graph
         from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
         from mcomp_stages.methods.onnx.write import write_onnx
+        from mcomp_stages.methods.onnx.zeros import zeros_in_file
 
         require_masked_zeros(model)
         path = context.folder / "model.onnx"
@@ -52,6 +54,7 @@ class ExportOnnx(StageConfig):
         else:
             parity = require_parity(path, served, inputs, model.quantized, classes=classes)
         facts = {"opset": self.opset, "census": census.model_dump(mode="json"), "parity": parity.model_dump()}
+        facts |= zeros_in_file(path, model)
         return StageResult(None, files={file.name: file for file in files}, facts=facts)
 
 
