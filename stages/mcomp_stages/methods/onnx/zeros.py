@@ -17,7 +17,7 @@ from mcomp.model.edits import Masks
 from mcomp.model.model import Model
 
 CHUNK = 2**20
-SPEED = (
+SPEED = "ONNX Runtime multiplies zeros like other numbers: compressed files are smaller, none is faster"
     "ONNX Runtime multiplies zeros like other numbers: a compressed file is smaller for them, none is faster"
 )
 
