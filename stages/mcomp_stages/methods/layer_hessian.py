@@ -68,18 +68,26 @@ class HessianSum:
         return self.products_GKK * (2 / self.num_positions)
 
 
-def inverse_factor(hessian_KK: Tensor, damping: float = DAMPING) -> Tensor:
-    """Return the upper triangular U with U^T U = (H + damping * mean(diagonal) * I)^-1.
+def with_damping(hessian_KK: Tensor, damping: float) -> Tensor:
+    """Return H + damping * mean(diagonal) * I.
 
     A dead column (its input is zero on all samples) tells nothing of the others and learns nothing from
-    them. Raises ValueError if H is not finite, or not positive definite with this damping.
+    them. Raises ValueError if H is not finite.
     """
     if not hessian_KK.isfinite().all():
         raise ValueError("its Hessian is not finite")
     diagonal = hessian_KK.diagonal()
     live = diagonal != 0
     mean = diagonal[live].mean() if live.any() else diagonal.new_ones(())
-    damped = hessian_KK + torch.diag(torch.where(live, damping * mean, mean))
+    return hessian_KK + torch.diag(torch.where(live, damping * mean, mean))
+
+
+def inverse_factor(hessian_KK: Tensor, damping: float = DAMPING) -> Tensor:
+    """Return the upper triangular U with U^T U the inverse of the damped H.
+
+    Raises ValueError if H is not finite, or not positive definite with this damping.
+    """
+    damped = with_damping(hessian_KK, damping)
     # H = M M^T with M upper triangular: the Cholesky factor of H with both axes turned round.
     lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
     if failed:

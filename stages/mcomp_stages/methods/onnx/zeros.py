@@ -18,8 +18,6 @@ from mcomp.model.model import Model
 
 CHUNK = 2**20
 SPEED = "ONNX Runtime multiplies zeros like other numbers: compressed files are smaller, none is faster"
-    "ONNX Runtime multiplies zeros like other numbers: a compressed file is smaller for them, none is faster"
-)
 
 
 def zeros_in_file(path: Path, model: Model) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mcomp.recipe.schema import RecipeRef
 Unit = Literal["weight", "vector", "kernel", "block"]
 Importance = Literal["l1", "l2", "movement", "random"]
 Scope = Literal["layer", "global"]
+Axis = Literal["input", "output"]
 Share = Annotated[float, Field(gt=0, lt=1, description="share of the chosen weights that is zero at the end")]
 
 

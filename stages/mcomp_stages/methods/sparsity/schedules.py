@@ -57,7 +57,7 @@ def in_rounds(model: Model, pruning: Pruning, schedule: Iterative, context: Cont
         model = pruned_to(model, pruning.selector, share, context)
         if schedule.rewind is not None:
             model = rewound(model, context.models[schedule.rewind], schedule.rewind)
-        fit = fit_with_teachers(model, pruning.recover, context, f"round {number}")
+        fit = fit_with_teachers(model, pruning.recover, context, f"round-{number}")
         model, facts = fit.model, fit.facts()
         rounds.append({"sparsity": round(share, 4), context.task.metric_name: fit.kept.metric})
     return Pruned(model, {**facts, "rounds": rounds})
