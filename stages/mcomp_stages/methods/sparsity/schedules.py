@@ -75,7 +75,7 @@ def while_training(model: Model, pruning: Pruning, schedule: Gradual, context: C
         bound.append(GradualMasks(module, pruning.selector, growth, held))
         return bound[-1]
 
-    fit = fit_with_teachers(model, pruning.recover, context, "recover", constrain)
+    fit = fit_with_teachers(model, pruning.recover, context, "recover", constrain=constrain)
     masks = {name: mask.cpu() for name, mask in bound[-1].masks.items()}
     facts = {**fit.facts(), "masks_until_update": growth.last}
     return Pruned(with_masks(fit.model, masks), facts)
