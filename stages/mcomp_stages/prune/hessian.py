@@ -13,8 +13,8 @@ them; `wanda` chooses in every row by weights times the size of their inputs, an
 the same, without changing the rest. `fisher` looks at the loss on labelled samples: blocks of the empirical
 Fisher information say which weights cost least, and how the others change.
 
-`sparsity` is the share of every chosen layer; `pattern: {n: 2, m: 4}` in its place leaves at most n weights
-in every m neighbouring inputs. `damping` is added to the diagonal of each Hessian, relative to its mean: more
+`sparsity` is the share of every chosen layer; `pattern: {keep: 2, of: 4}` in its place leaves at most 2 of
+every 4 neighbouring inputs. `damping` is added to the diagonal of each Hessian, relative to its mean: more
 of it helps where inputs depend on each other or samples are few. Memory is that of the model and the Hessians
 of the layers that read one input; finished layers are kept when the stage is interrupted. Masks stay, as
 those of `prune.unstructured` do.
@@ -96,7 +96,7 @@ class PruneHessian(ChosenLayers, StageConfig):
         from mcomp_stages.methods.sparsity.second_order import Goal
 
         if self.pattern is not None:
-            return Goal(1 - self.pattern.n / self.pattern.m, self.pattern)
+            return Goal(1 - self.pattern.keep / self.pattern.of, self.pattern)
         assert self.sparsity is not None
         return Goal(self.sparsity)
 

@@ -1,16 +1,16 @@
-"""Keep n of every m neighbouring weights: the pattern that sparse tensor cores read (2:4).
+"""Keep a few of so many neighbouring weights: N:M, the pattern that sparse tensor cores read (2:4).
 
     prune:
       type: prune.nm
-      n: 2
-      m: 4
+      keep: 2
+      of: 4
       axis: input
       permute: true
       skip: [conv1]
       recover: {epochs: 8}
 
-The largest n weights of every m neighbours along `axis` stay, in every layer that is chosen; a layer whose
-axis is no multiple of m is an error, so skip the first (3 or 1 inputs). `input` is what hardware wants: for
+The largest `keep` weights of every `of` neighbours along `axis` stay, in every layer that is chosen; a layer
+whose axis is no multiple of `of` is an error, so skip the first (3 or 1 inputs). `input` is what hardware wants: for
 each output and position of a kernel, neighbours are input channels. `permute` first puts channels into an
 order in which the pattern costs less; the model computes the same in any order, and this is proven. Masks
 stay, as those of `prune.unstructured` do. ONNX Runtime on a processor is no faster for the pattern; the file
@@ -41,8 +41,8 @@ class PruneNm(Pattern, ChosenLayers, StageConfig):
     forms = {Form.FLOAT: Form.FLOAT}
 
     type: Literal["prune.nm"] = "prune.nm"
-    n: Annotated[int, Field(ge=1, description="weights that stay")] = 2
-    m: Annotated[int, Field(ge=2, description="of so many neighbours")] = 4
+    keep: Annotated[int, Field(ge=1, description="weights that stay")] = 2
+    of: Annotated[int, Field(ge=2, description="of so many neighbours")] = 4
     axis: Annotated[Axis, Field(description="neighbours along the inputs or the outputs of a layer")] = (
         "input"
     )
@@ -67,7 +67,7 @@ class PruneNm(Pattern, ChosenLayers, StageConfig):
             fit = fit_with_teachers(result, self.recover, context, "recover")
             result, facts = fit.model, {**facts, **fit.facts()}
         require_pattern(result, chosen, self, self.axis)
-        zeros = require_zeros(result, tuple(done.tensors), 1 - self.n / self.m)
+        zeros = require_zeros(result, tuple(done.tensors), 1 - self.keep / self.of)
         return StageResult(result, facts={**zeros, **facts})
 
     def masks(self, model: Model, context: Context) -> Checkpoint:
@@ -99,5 +99,5 @@ class PruneNm(Pattern, ChosenLayers, StageConfig):
         from mcomp_stages.methods.sparsity.permutation import kept_magnitude
 
         weights = [lines(model.module.get_parameter(name).detach().abs(), self.axis) for name in names]
-        kept = sum(kept_magnitude(rows, self.n, self.m) for rows in weights)
+        kept = sum(kept_magnitude(rows, self.keep, self.of) for rows in weights)
         return round(kept / sum(float(rows.sum()) for rows in weights), 4)

@@ -48,7 +48,7 @@ def test_every_layer_loses_its_share(context: Context, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_layer_has_the_pattern(context: Context, method: str) -> None:
-    stage = prune(method=method, pattern={"n": 1, "m": 4}, skip=["features.0"])
+    stage = prune(method=method, pattern={"keep": 1, "of": 4}, skip=["features.0"])
     facts = stage.run(model_of("vgg"), context).facts
     assert facts["sparsity"] == pytest.approx(0.75)
 
@@ -106,11 +106,11 @@ def test_more_samples_than_there_are_is_an_error(context: Context) -> None:
     [
         ({"sparsity": 0.0}, "greater than 0"),
         ({"sparsity": 1.0}, "less than 1"),
-        ({"sparsity": 0.5, "pattern": {"n": 2, "m": 4}}, "sparsity or pattern, one of them"),
+        ({"sparsity": 0.5, "pattern": {"keep": 2, "of": 4}}, "sparsity or pattern, one of them"),
         ({"sparsity": None}, "sparsity or pattern, one of them"),
         ({"damping": 0.0}, "greater than 0"),
         ({"method": "obc"}, "'obs', 'wanda', 'obd' or 'fisher'"),
-        ({"pattern": {"n": 4, "m": 2}}, "n must be below m"),
+        ({"pattern": {"keep": 4, "of": 2}}, "keep must be below of"),
     ],
 )
 def test_mistakes_in_the_fields_are_refused(fields: dict[str, Any], message: str) -> None:

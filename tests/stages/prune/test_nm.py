@@ -32,7 +32,7 @@ def test_the_sample_in_the_manual_is_valid() -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (3, 8)])
 def test_every_chosen_layer_has_the_pattern_after_training(context: Context, n: int, m: int) -> None:
-    result = prune(n=n, m=m, permute=True, recover={"epochs": 1}).run(model_of("vgg"), context)
+    result = prune(keep=n, of=m, permute=True, recover={"epochs": 1}).run(model_of("vgg"), context)
     assert result.model is not None
     assert result.facts["sparsity"] == pytest.approx(1 - n / m)
     for name in result.facts["zeros"]:
@@ -57,20 +57,20 @@ def test_without_reordering_the_channels_stay(context: Context) -> None:
 def test_along_the_outputs_another_layer_is_too_narrow(context: Context) -> None:
     result = prune(axis="output", skip=["classifier.4"]).run(model_of("vgg"), context)
     assert "features.0.weight" in result.facts["zeros"]
-    with pytest.raises(StageError, match="classifier.4 has 10 outputs"):
+    with pytest.raises(StageError, match=r"classifier.4 has 10 outputs"):
         prune(axis="output", skip=[]).run(model_of("vgg"), context)
 
 
 def test_an_axis_that_is_no_multiple_is_an_error_that_names_the_layer(context: Context) -> None:
-    with pytest.raises(StageError, match="features.0 has 3 inputs: not a multiple of m: 4; add them to skip"):
+    with pytest.raises(StageError, match=r"features.0 has 3 inputs: not a multiple of 4; add them to skip"):
         prune(skip=[]).run(model_of("vgg"), context)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"n": 4, "m": 4}, "n: 4 of m: 4 leaves nothing out"),
-        ({"n": 0}, "greater than or equal to 1"),
+        ({"keep": 4, "of": 4}, "keep: 4 of: 4 leaves nothing out"),
+        ({"keep": 0}, "greater than or equal to 1"),
         ({"axis": "kernel"}, "'input' or 'output'"),
     ],
 )

@@ -17,16 +17,16 @@ Share = Annotated[float, Field(gt=0, lt=1, description="share of the chosen weig
 
 
 class Pattern(Config):
-    """At most `n` weights that are not zero in every `m` neighbours."""
+    """At most `keep` weights that are not zero in every `of` neighbours: N:M."""
 
-    n: Annotated[int, Field(ge=1, description="weights that stay")]
-    m: Annotated[int, Field(ge=2, description="neighbours")]
+    keep: Annotated[int, Field(ge=1, description="weights that stay")]
+    of: Annotated[int, Field(ge=2, description="neighbours")]
 
     @model_validator(mode="after")
     def leaves_out(self) -> Pattern:
         """Refuse a pattern that every weight fits."""
-        if self.n >= self.m:
-            raise ValueError(f"n: {self.n} of m: {self.m} leaves nothing out: n must be below m")
+        if self.keep >= self.of:
+            raise ValueError(f"keep: {self.keep} of: {self.of} leaves nothing out: keep must be below of")
         return self
 
 

@@ -128,7 +128,7 @@ def chosen_mask(score: Tensor, goal: Goal) -> Tensor:
     """Return the mask of a layer for a share or a pattern along its inputs."""
     if goal.pattern is None:
         return keep_all_but(score, round(goal.share * score.numel()))
-    kept = nm_mask(lines(score, "input"), goal.pattern.n, goal.pattern.m)
+    kept = nm_mask(lines(score, "input"), goal.pattern.keep, goal.pattern.of)
     return from_lines(kept, score.shape, "input")
 
 

@@ -26,7 +26,7 @@ def nm_mask(score_RC: Tensor, n: int, m: int) -> Tensor:
     Of equal scores the first stay. Raises ValueError if the columns are no multiple of `m`.
     """
     if score_RC.shape[-1] % m:
-        raise ValueError(f"there are {score_RC.shape[-1]} columns, not a multiple of m: {m}")
+        raise ValueError(f"there are {score_RC.shape[-1]} columns, not a multiple of {m}")
     score_RGm = score_RC.reshape(*score_RC.shape[:-1], -1, m)
     # A stable sort, not topk: topk leaves the order of ties to the device.
     kept = score_RGm.argsort(dim=-1, descending=True, stable=True)[..., :n]
@@ -50,18 +50,18 @@ def pattern_mask(weight: Tensor, pattern: Pattern, axis: Axis, held: Tensor | No
     score = weight.detach().abs()
     if held is not None:
         score = score.masked_fill(~held, -1.0)
-    return from_lines(nm_mask(lines(score, axis), pattern.n, pattern.m), weight.shape, axis)
+    return from_lines(nm_mask(lines(score, axis), pattern.keep, pattern.of), weight.shape, axis)
 
 
 def require_divisible(chosen: Sequence[Chosen], pattern: Pattern, axis: Axis) -> None:
     """Raise StageError naming the layers whose axis cannot be parted into groups of m."""
-    wrong = [each for each in chosen if each.parameter.shape[AXES[axis]] % pattern.m]
+    wrong = [each for each in chosen if each.parameter.shape[AXES[axis]] % pattern.of]
     if wrong:
         sizes = [f"{each.path} has {each.parameter.shape[AXES[axis]]} {axis}s" for each in wrong]
         more = f" and {len(sizes) - SHOWN} more" if len(sizes) > SHOWN else ""
         raise StageError(
-            f"{', '.join(sizes[:SHOWN])}{more}: not a multiple of m: {pattern.m}; add them to skip, or take "
-            "another axis or m",
+            f"{', '.join(sizes[:SHOWN])}{more}: not a multiple of {pattern.of}; add them to skip, or take "
+            "another axis or number",
             module=wrong[0].path,
         )
 
@@ -70,8 +70,8 @@ def require_pattern(model: Model, chosen: Sequence[Chosen], pattern: Pattern, ax
     """Raise StageError naming the first layer that has too many weights in some neighbourhood."""
     for each in chosen:
         rows = lines(model.module.get_parameter(each.name), axis)
-        most = int((rows != 0).reshape(len(rows), -1, pattern.m).sum(-1).max())
-        if most > pattern.n:
+        most = int((rows != 0).reshape(len(rows), -1, pattern.of).sum(-1).max())
+        if most > pattern.keep:
             raise StageError(
-                f"{most} of {pattern.m} neighbours are not zero, {pattern.n} may be", module=each.path
+                f"{most} of {pattern.of} neighbours are not zero, {pattern.keep} may be", module=each.path
             )

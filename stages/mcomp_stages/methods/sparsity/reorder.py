@@ -65,7 +65,7 @@ def order_of(
     if any(not np.array_equal(each.groups, whole[0].groups) for each in whole):
         return None
     rows = [lines(model.module.get_parameter(each.name).detach().abs(), axis) for each in whole]
-    order = best_order(torch.cat(rows), pattern.n, pattern.m).numpy()
+    order = best_order(torch.cat(rows), pattern.keep, pattern.of).numpy()
     if np.array_equal(order, np.arange(len(order))):
         return None
     return np.asarray(whole[0].groups[order])

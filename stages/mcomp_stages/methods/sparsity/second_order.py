@@ -46,7 +46,7 @@ def obs(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, held_
 def swept(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, held_OK: Tensor) -> Result:
     """Choose in blocks of columns what costs least, and let the columns after it make up for each error."""
     factor = inverse_factor(hessian_KK, damping)
-    block = BLOCK if goal.pattern is None else goal.pattern.m * -(-BLOCK // goal.pattern.m)
+    block = BLOCK if goal.pattern is None else goal.pattern.of * -(-BLOCK // goal.pattern.of)
     choose = blocks_of_share(goal.share, block) if goal.pattern is None else neighbours(goal.pattern)
     mask_OK = torch.ones_like(held_OK)
     left_OK = sweep(weight_OK, factor, zeroing(factor.diagonal(), choose, held_OK, mask_OK), block=block)
@@ -105,9 +105,9 @@ def neighbours(pattern: Pattern) -> Choose:
     """Decide on every m columns when the first of them is reached."""
 
     def choose(column: int, score_OR: Tensor, mask_OK: Tensor) -> Tensor | None:
-        if column % pattern.m:
+        if column % pattern.of:
             return None
-        return nm_mask(score_OR[:, : pattern.m], pattern.n, pattern.m)
+        return nm_mask(score_OR[:, : pattern.of], pattern.keep, pattern.of)
 
     return choose
 
@@ -138,7 +138,7 @@ def wanda(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, hel
     """Choose in every row alike, by the weight times the root mean square of its input; the rest stays."""
     score_OK = scores(weight_OK, hessian_KK, held_OK)
     if goal.pattern is not None:
-        mask_OK = nm_mask(score_OK, goal.pattern.n, goal.pattern.m)
+        mask_OK = nm_mask(score_OK, goal.pattern.keep, goal.pattern.of)
     else:
         number = round(goal.share * score_OK.shape[1])
         lowest = score_OK.argsort(dim=1, stable=True)[:, :number]
@@ -151,7 +151,7 @@ def obd(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, held_
     """Choose in the whole layer by the diagonal of the Hessian; the rest stays."""
     score_OK = scores(weight_OK, hessian_KK, held_OK)
     if goal.pattern is not None:
-        mask_OK = nm_mask(score_OK, goal.pattern.n, goal.pattern.m)
+        mask_OK = nm_mask(score_OK, goal.pattern.keep, goal.pattern.of)
     else:
         mask_OK = keep_all_but(score_OK, round(goal.share * score_OK.numel()))
     mask_OK &= held_OK

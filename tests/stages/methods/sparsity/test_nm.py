@@ -28,7 +28,7 @@ from mcomp_stages.methods.sparsity.reorder import reordered
 from tests.architectures import example
 from tests.stages.prune.setting import model_of
 
-TWO_OF_FOUR = Pattern(n=2, m=4)
+TWO_OF_FOUR = Pattern(keep=2, of=4)
 PATTERNS = st.integers(2, 5).flatmap(lambda m: st.tuples(st.integers(1, m - 1), st.just(m)))
 
 
@@ -60,7 +60,7 @@ def test_ties_keep_the_lower_index() -> None:
 
 
 def test_columns_that_are_no_multiple_are_refused() -> None:
-    with pytest.raises(ValueError, match="6 columns, not a multiple of m: 4"):
+    with pytest.raises(ValueError, match="6 columns, not a multiple of 4"):
         nm_mask(torch.zeros(1, 6), 2, 4)
 
 
@@ -83,11 +83,9 @@ def test_a_mask_that_is_there_counts_as_left_out() -> None:
 
 def test_layers_that_do_not_fit_are_named_together() -> None:
     chosen = chosen_weights(model_of("vgg").module)
-    with pytest.raises(
-        StageError, match=r"features.0 has 3 inputs: not a multiple of m: 4; add them to skip"
-    ):
+    with pytest.raises(StageError, match=r"features.0 has 3 inputs: not a multiple of 4; add them to skip"):
         require_divisible(chosen, TWO_OF_FOUR, "input")
-    with pytest.raises(StageError, match="classifier.4 has 10 outputs: not a multiple of m: 4"):
+    with pytest.raises(StageError, match=r"classifier.4 has 10 outputs: not a multiple of 4"):
         require_divisible(chosen, TWO_OF_FOUR, "output")
 
 
@@ -132,7 +130,7 @@ def test_a_reordered_network_computes_the_same_and_keeps_more(name: str) -> None
     model = model_of(name)
     model.module.eval()
     names = [
-        each.name for each in chosen_weights(model.module) if each.parameter.shape[1] % TWO_OF_FOUR.m == 0
+        each.name for each in chosen_weights(model.module) if each.parameter.shape[1] % TWO_OF_FOUR.of == 0
     ]
     result = reordered(model, names, TWO_OF_FOUR, "input", example())  # proves the same outputs itself
     kept = [

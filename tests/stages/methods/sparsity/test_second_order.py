@@ -20,7 +20,7 @@ from mcomp_stages.methods.sparsity.layerwise import LayerPruning, pruned_by_laye
 from mcomp_stages.methods.sparsity.second_order import METHODS, Goal, LayerMethod, obs, refined, swept, wanda
 from tests.stages.methods.quantization.weights.nets import reader, tokens
 
-PATTERN = Goal(0.5, Pattern(n=2, m=4))
+PATTERN = Goal(0.5, Pattern(keep=2, of=4))
 
 
 def problem(
@@ -46,12 +46,12 @@ def slow_obs(weight_OK: Tensor, hessian: Tensor, pattern: Pattern, damping: floa
     for row in weight_OK.double():
         w, kept = row.clone(), [True] * num_columns
         for column in range(num_columns):
-            if column % pattern.m == 0:
-                places = range(column, column + pattern.m)
+            if column % pattern.of == 0:
+                places = range(column, column + pattern.of)
                 cost = {
                     place: w[place] ** 2 / torch.linalg.inv(damped[place:, place:])[0, 0] for place in places
                 }
-                for place in sorted(places, key=lambda each: cost[each])[: pattern.m - pattern.n]:
+                for place in sorted(places, key=lambda each: cost[each])[: pattern.of - pattern.keep]:
                     kept[place] = False
             if not kept[column]:
                 inverse = torch.linalg.inv(damped[column:, column:])
@@ -65,7 +65,7 @@ def slow_obs(weight_OK: Tensor, hessian: Tensor, pattern: Pattern, damping: floa
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 3))
 def test_the_sweep_equals_taking_every_row_alone(seed: int, n: int) -> None:
     weight, _, hessian = problem(seed)
-    pattern = Pattern(n=n, m=4)
+    pattern = Pattern(keep=n, of=4)
     mask, pruned = swept(weight, hessian, Goal(1 - n / 4, pattern), 0.01, whole(weight))
     slow_mask, slow_pruned = slow_obs(weight, hessian, pattern, 0.01)
     assert torch.equal(mask, slow_mask)
@@ -167,7 +167,7 @@ def pruned(method: LayerMethod, goal: Goal, unit: object = None) -> tuple[Model,
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-@pytest.mark.parametrize("goal", [Goal(0.6), Goal(0.4, Pattern(n=3, m=5))])
+@pytest.mark.parametrize("goal", [Goal(0.6), Goal(0.4, Pattern(keep=3, of=5))])
 def test_layers_are_pruned_in_turn_and_their_losses_told(method: LayerMethod, goal: Goal) -> None:
     result, losses, model = pruned(method, goal)
     for name in ("query", "key", "value", "conv"):
@@ -207,8 +207,8 @@ def test_finished_layers_are_not_done_again() -> None:
 def test_a_layer_that_never_runs_is_named() -> None:
     model = reader()
     model.module.add_module("spare", nn.Linear(4, 4))
+    pruning = LayerPruning("obs", Goal(0.5), 0.01, [tokens(4)])
     with pytest.raises(StageError, match="spare: it never ran on the calibration samples"):
-        pruning = LayerPruning("obs", Goal(0.5), 0.01, [tokens(4)])
         pruned_by_layers(model, chosen_weights(model.module), pruning, lambda label, compute: compute())
 
 
