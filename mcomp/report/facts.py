@@ -11,6 +11,7 @@ from mcomp.report.text import clean, figure
 from mcomp.store.ledger import Row
 
 HISTORY = "history"
+DRAWN = (HISTORY, "zeros", "group_scores")
 SHOWN = 12  # entries of a list
 
 
@@ -46,12 +47,14 @@ def as_history(found: Any) -> list[EpochLine]:
 
 
 def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted names and values as text, without the histories, which are drawn."""
+    """Yield dotted names and values as text, without what is drawn."""
     for key, value in facts.items():
         name = f"{prefix}{clean(str(key))}"
+        if key in DRAWN:
+            continue
         if isinstance(value, Mapping):
             yield from flat(value, f"{name}.")
-        elif key != HISTORY:
+        else:
             yield name, shown(value)
 
 

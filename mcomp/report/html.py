@@ -13,8 +13,10 @@ from mcomp.report.facts import flat
 from mcomp.report.jobs import jobs, metric_name, timed_sizes
 from mcomp.report.plots.classes import per_class
 from mcomp.report.plots.front import front
+from mcomp.report.plots.scores import group_scores
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
+from mcomp.report.plots.zeros import zeros_by_layer
 from mcomp.report.summary import (
     QUICK,
     batch_sizes,
@@ -46,6 +48,8 @@ def render(ledger: Ledger) -> str:
         operators=operators(served.census) if served and served.census else [],
         stages=stages(ledger) if ledger.rows else None,
         curves=curves(ledger),
+        group_scores=group_scores(ledger),
+        zeros=zeros_by_layer(ledger),
         per_class=per_class(served, ledger.baseline) if served and ledger.baseline else None,
     )
 

@@ -10,11 +10,11 @@
       recover: {epochs: 8}
 
 The largest `keep` weights of every `of` neighbours along `axis` stay, in every layer that is chosen; a layer
-whose axis is no multiple of `of` is an error, so skip the first (3 or 1 inputs). `input` is what hardware wants: for
-each output and position of a kernel, neighbours are input channels. `permute` first puts channels into an
-order in which the pattern costs less; the model computes the same in any order, and this is proven. Masks
-stay, as those of `prune.unstructured` do. ONNX Runtime on a processor is no faster for the pattern; the file
-is smaller when it is compressed.
+whose axis is no multiple of `of` is an error, so skip the first (3 or 1 inputs). `input` is what hardware
+wants: for each output and position of a kernel, neighbours are input channels. `permute` first puts channels
+into an order in which the pattern costs less; the model computes the same in any order, and this is proven.
+Masks stay, as those of `prune.unstructured` do. ONNX Runtime on a processor is no faster for the pattern; the
+file is smaller when it is compressed.
 
 Sources: Mishra et al. 2021, arXiv:2104.08378 (2:4 and retraining); Pool & Yu 2021, Channel Permutations for
 N:M Sparsity. Differs: channels are permuted together wherever several layers share them (residual sums), by

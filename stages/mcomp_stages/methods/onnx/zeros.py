@@ -42,7 +42,11 @@ def zeros_in_file(path: Path, model: Model) -> dict[str, Any]:
         if found is not None:
             values = steps_from_zero(found, tensors, grids)
             counted[name] = zeros_where_masked(name, values, model.state[f"masks.{name}"].numpy())
-    return {"zeros": counted, "speed": SPEED, "compressed_bytes": compressed_size([path, *beside(path)])}
+    return {
+        "zeros_in_file": counted,
+        "speed": SPEED,
+        "compressed_bytes": compressed_size([path, *beside(path)]),
+    }
 
 
 def name_in_file(

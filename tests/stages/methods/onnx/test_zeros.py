@@ -44,9 +44,9 @@ def exported(sparse: Model, folder: Path) -> StageResult:
 
 def test_a_float_file_has_the_zeros_of_the_masks(exported: StageResult, sparse: Model) -> None:
     facts = exported.facts
-    assert facts["zeros"].keys() == {name.removeprefix("masks.") for name in sparse.state}
-    assert all(found == expected for found, expected in facts["zeros"].values())
-    assert sum(expected for _, expected in facts["zeros"].values()) == masked(sparse)
+    assert facts["zeros_in_file"].keys() == {name.removeprefix("masks.") for name in sparse.state}
+    assert all(found == expected for found, expected in facts["zeros_in_file"].values())
+    assert sum(expected for _, expected in facts["zeros_in_file"].values()) == masked(sparse)
     assert "none is faster" in facts["speed"]
 
 
@@ -56,9 +56,9 @@ def test_a_file_of_integers_has_them_and_is_small_when_compressed(sparse: Model,
     assert quantized is not None
     facts = ExportOnnx().run(quantized, context_in(tmp_path)).facts
     assert all(
-        found >= expected for found, expected in facts["zeros"].values()
+        found >= expected for found, expected in facts["zeros_in_file"].values()
     )  # small ones round to zero too
-    assert sum(expected for _, expected in facts["zeros"].values()) == masked(sparse)
+    assert sum(expected for _, expected in facts["zeros_in_file"].values()) == masked(sparse)
     assert facts["compressed_bytes"] < (tmp_path / "model.onnx").stat().st_size
 
 
