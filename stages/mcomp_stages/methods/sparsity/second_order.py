@@ -46,10 +46,11 @@ def obs(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, held_
 def swept(weight_OK: Tensor, hessian_KK: Tensor, goal: Goal, damping: float, held_OK: Tensor) -> Result:
     """Choose in blocks of columns what costs least, and let the columns after it make up for each error."""
     factor = inverse_factor(hessian_KK, damping)
-    block = BLOCK if goal.pattern is None else goal.pattern.of * -(-BLOCK // goal.pattern.of)
-    choose = blocks_of_share(goal.share, block) if goal.pattern is None else neighbours(goal.pattern)
+    width = BLOCK if goal.pattern is None else goal.pattern.of
+    choose = by_share(goal.share) if goal.pattern is None else by_pattern(goal.pattern)
     mask_OK = torch.ones_like(held_OK)
-    left_OK = sweep(weight_OK, factor, zeroing(factor.diagonal(), choose, held_OK, mask_OK), block=block)
+    rule = zeroing(factor.diagonal(), width, choose, held_OK, mask_OK)
+    left_OK = sweep(weight_OK, factor, rule, block=width * -(-BLOCK // width))
     return mask_OK, left_OK.masked_fill(~mask_OK, 0.0)
 
 
@@ -80,49 +81,38 @@ def ratio(over: Tensor, under: Tensor) -> Tensor:
     return torch.where(under > 0, over / under.where(under > 0, 1.0), 0.0)
 
 
-Choose = Callable[[int, Tensor, Tensor], Tensor | None]
-"""From a column's number, the scores (O, R) from it on and the mask so far: which stay, if that is decided at
-this column."""
+Choose = Callable[[Tensor, Tensor], Tensor]
+"""From the scores (O, R) of some columns and the mask of those before them: which weights stay."""
 
 
-def zeroing(diagonal_K: Tensor, choose: Choose, held_OK: Tensor, mask_OK: Tensor) -> Rule:
-    """Return the rule that sets what `choose` leaves out to zero, and notes it in `mask_OK`."""
+def zeroing(diagonal_K: Tensor, width: int, choose: Choose, held_OK: Tensor, mask_OK: Tensor) -> Rule:
+    """Return the rule that decides on `width` columns when the first of them is reached, and zeroes each.
+
+    What it decides is noted in `mask_OK`.
+    """
 
     def rule(column: int, rest_OR: Tensor) -> Tensor:
-        end = column + rest_OR.shape[1]
-        score_OR = (rest_OR / diagonal_K[column:end].to(rest_OR.dtype)).square()
-        score_OR = score_OR.masked_fill(~held_OK[:, column:end], -1.0)
-        kept = choose(column, score_OR, mask_OK)
-        if kept is not None:
-            stop = column + kept.shape[1]
-            mask_OK[:, column:stop] = kept & held_OK[:, column:stop]
+        if column % width == 0:
+            stop = min(column + width, len(diagonal_K))
+            values_OR = rest_OR[:, : stop - column] / diagonal_K[column:stop].to(rest_OR.dtype)
+            score_OR = values_OR.square().masked_fill(~held_OK[:, column:stop], -1.0)
+            mask_OK[:, column:stop] = choose(score_OR, mask_OK[:, :column]) & held_OK[:, column:stop]
         return rest_OR[:, 0] * mask_OK[:, column]
 
     return rule
 
 
-def neighbours(pattern: Pattern) -> Choose:
-    """Decide on every m columns when the first of them is reached."""
-
-    def choose(column: int, score_OR: Tensor, mask_OK: Tensor) -> Tensor | None:
-        if column % pattern.of:
-            return None
-        return nm_mask(score_OR[:, : pattern.of], pattern.keep, pattern.of)
-
-    return choose
+def by_pattern(pattern: Pattern) -> Choose:
+    """Keep the highest of each row's neighbours."""
+    return lambda score_OR, before_OK: nm_mask(score_OR, pattern.keep, pattern.of)
 
 
-def blocks_of_share(share: float, block: int) -> Choose:
-    """Decide on a block when its first column is reached, so that the share holds for all columns up to its
-    end.
-    """
+def by_share(share: float) -> Choose:
+    """Let so many go that the share holds for all columns up to the last of these."""
 
-    def choose(column: int, score_OR: Tensor, mask_OK: Tensor) -> Tensor | None:
-        if column % block:
-            return None
-        wanted = round(share * len(mask_OK) * (column + score_OR.shape[1]))
-        gone = int((~mask_OK[:, :column]).sum())
-        return keep_all_but(score_OR, wanted - gone)
+    def choose(score_OR: Tensor, before_OK: Tensor) -> Tensor:
+        wanted = round(share * len(score_OR) * (before_OK.shape[1] + score_OR.shape[1]))
+        return keep_all_but(score_OR, wanted - int((~before_OK).sum()))
 
     return choose
 
