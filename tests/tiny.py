@@ -10,6 +10,8 @@ from pathlib import Path
 STAGES = ("distill", "prune", "qat", "export")
 # In the order in which they run: the teacher first, the baseline's export last.
 STEPS = ("teacher/train", *(f"tiny/{stage}" for stage in STAGES), "tiny/export of the baseline")
+# Those of the steps, and the teacher's answers, which are no step's.
+NUM_RESULTS = len(STEPS) + 1
 
 TEACHER = """\
 version: 1

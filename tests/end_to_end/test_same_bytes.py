@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.end_to_end.conftest import Finished
-from tests.tiny import STEPS, environment, files_below, write_recipes
+from tests.tiny import NUM_RESULTS, environment, files_below, write_recipes
 
 ELSEWHERE = {
     "PYTHONHASHSEED": "4242",
@@ -38,5 +38,5 @@ def test_another_process_elsewhere_makes_the_same_bytes(finished: Finished, tmp_
     )
     assert there.keys() == here.keys()
     assert [name for name in here if here[name] != there[name]] == []
-    kinds = {"weights.safetensors": 4, "model.json": 4, "model.onnx": 2, "manifest.json": len(STEPS)}
+    kinds = {"weights.safetensors": 4, "model.json": 4, "model.onnx": 2, "manifest.json": NUM_RESULTS}
     assert {kind: sum(name.endswith(f"/{kind}") for name in here) for kind in kinds} == kinds

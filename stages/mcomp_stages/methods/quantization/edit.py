@@ -209,3 +209,5 @@ def require_packed(name: str, weight: Tensor, site: WeightSite) -> None:
     """Raise ValueError unless a weight has the shape of its codes."""
     if tuple(weight.shape) != site.packed:
         raise ValueError(f"{name} is kept as codes of shape {site.packed}, and has {tuple(weight.shape)}")
+    if site.scale == "follows":
+        raise ValueError(f"{name} is kept as codes, and its scale would follow from the weight")
