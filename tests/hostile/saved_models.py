@@ -208,6 +208,37 @@ ATTACKS: dict[str, Attack] = {
         },
         told="has no groups of",
     ),
+    **{
+        f"packed weights {name}": edited(
+            {
+                "kind": "quantizers",
+                "activations": {},
+                "weights": {"conv1.weight": {"bits": 4, "packed": [6, 1, 5, 5], "scale": "stored", **site}},
+            },
+            told=told,
+        )
+        for name, site, told in (
+            ("of another shape", {"packed": [6, 25]}, "is kept as codes of shape"),
+            ("of very many numbers", {"packed": [2**40, 2**40]}, "is kept as codes of shape"),
+            ("of no shape", {"packed": []}, "is kept as codes of shape"),
+            ("in sixteen bits", {"bits": 16}, "bits: Input should be"),
+            ("of a scale that follows", {"scale": "follows"}, "would follow from the weight"),
+            ("without their tensors", {}, "missing (3)"),
+        )
+    },
+    "a quantizer that trains by code": edited(
+        {"kind": "quantizers", "methods": {"image": "evil.run"}}, told="quantizers is broken"
+    ),
+    "half weights of a type that is a function": edited(
+        {"kind": "half_weights", "dtype": "load", "weights": ["conv1.weight"]}, told="dtype: Input should be"
+    ),
+    "half weights of Python": edited(
+        {"kind": "half_weights", "dtype": "float16", "weights": ["conv1.__class__"]},
+        told="has no such weight",
+    ),
+    "half weights without their tensors": edited(
+        {"kind": "half_weights", "dtype": "float16", "weights": ["conv1.weight"]}, told="missing (1)"
+    ),
     "an index below zero": edited(cut(keep=[-1]), told="keep_channels is broken"),
     "an index beyond": edited(cut(keep=[6]), told="with the kept indices"),
     "an index beyond 64 bits": edited(cut(keep=[2**70]), told="with the kept indices"),
