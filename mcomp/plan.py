@@ -17,6 +17,7 @@ from mcomp import plugins
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, fingerprint, makers, sources
+from mcomp.measure.machine import machine_id
 from mcomp.model.shards import weights_digest
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, placed_at, refs, with_nested
@@ -390,6 +391,7 @@ def step_key(
             for part in (config, data, recipe.task)
             for name, digest in sources(type(part)).items()
         },
+        **({"machine": machine_id()} if config.timed() else {}),
     }
 
 

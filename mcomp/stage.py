@@ -45,6 +45,10 @@ class StageConfig(PluginConfig):
     varies: ClassVar[str | None] = None
     """What `mcomp sensitivity` changes of one part after the other (`bits`, `ratio`), if `trials` does so."""
 
+    def timed(self) -> bool:
+        """Whether the result depends on how fast this machine is: then the machine is in the step's key."""
+        return False
+
     def run(self, model: Model, context: Context) -> StageResult:
         """Do the work on a copy of `model`. Raises StageError."""
         raise NotImplementedError

@@ -44,6 +44,12 @@ class Cut:
         return tuple(len(kept.get((name, axis), range(size))) for axis, size in enumerate(shape))
 
 
+def smallest_share(groups: Groups, scores: Scores, limits: Sequence[Limits]) -> float:
+    """Return the share of the multiply-adds that stays if every set loses what its limits allow."""
+    choices = Choices(groups, scores, "macs", limits)
+    return float(choices.share(choices.kept(np.inf)))
+
+
 def choose_cut(
     groups: Groups,
     scores: Scores,

@@ -5,6 +5,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -16,6 +17,7 @@ from mcomp_stages.methods.pruning.config import (
     Importance,
     LayerLimits,
     Normalization,
+    Schedule,
     Scope,
     Target,
     Unit,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.pruning.cut import Cut
     from mcomp_stages.methods.pruning.evidence import Evidence
+    from mcomp_stages.methods.pruning.gradual import Progress
     from mcomp_stages.methods.pruning.group_records import Groups
     from mcomp_stages.methods.pruning.limits import Limits
 
@@ -48,7 +51,8 @@ class StructuredPruning(StageConfig):
         int, shortens_to(8, ge=1, description="calibration samples for taylor, obd and apoz")
     ] = 256
     target: Annotated[
-        Target | None, Field(description="how much to cut: one of macs, params, ratio; default: see layers")
+        Target | None,
+        Field(description="how much to cut: one of macs, params, ratio, latency_ms; default: see layers"),
     ] = None
     nearest: Annotated[
         bool, Field(description="accept the nearest cut below the target, also under 90 % of it")
@@ -64,6 +68,7 @@ class StructuredPruning(StageConfig):
     skip: Annotated[
         tuple[str, ...], module_patterns(description="patterns of layers that keep all their output channels")
     ] = ()
+    schedule: Annotated[Schedule, Field(description="in how many cuts the target is reached")] = Schedule()
     recover: Annotated[
         DistilledTraining | None, Field(description="training after the cut, also with teachers")
     ] = None
@@ -75,7 +80,12 @@ class StructuredPruning(StageConfig):
             raise ValueError("say how much to cut: a target, or a ratio for some layers")
         if self.scope == "uniform" and "normalization" in self.model_fields_set:
             raise ValueError("with scope 'uniform' layers are not compared: leave normalization out")
+        if self.schedule.steps > 1 and (self.recover is None or self.target is None):
+            raise ValueError("a schedule of several steps needs a target, and recover for what comes between")
         return self
+
+    def timed(self) -> bool:
+        return self.target is not None and self.target.latency_ms is not None
 
     def cut_units(self) -> tuple[Unit, ...] | None:
         """Return what may be cut, None for everything."""
@@ -88,11 +98,21 @@ class StructuredPruning(StageConfig):
         return Limits(self.round_to, self.min_channels, self.max_ratio)
 
     def run(self, model: Model, context: Context) -> StageResult:
-        """Cut a copy of `model`, prove it, and train it. Raises StageError."""
-        from mcomp_stages.methods.pruning.edit import edited, read_edits
+        """Cut a copy of `model`, prove it, and train it, once or in steps. Raises StageError."""
+        from mcomp_stages.methods.pruning.gradual import Progress
+        from mcomp_stages.methods.pruning.recovery import recovered, trained_between
 
-        chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
-        return self.recovered(edited(model, read_edits(chosen["edits"])), chosen["facts"], context)
+        steps, progress = self.schedule.steps, Progress(model, self.schedule.steps)
+        for number in range(1, steps + 1):
+            label = "cut" if steps == 1 else f"cut {number}"
+            done = context.unit(label, partial(self.cut, progress, context))
+            progress = progress.after(done.numbers)
+            if number < steps:
+                assert self.recover is not None
+                epochs = self.schedule.epochs
+                trained = trained_between(progress.model, self.recover, epochs, context, f"recover {number}")
+                progress = progress.trained(trained)
+        return recovered(progress.model, self.recover, progress.facts(), context)
 
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
         """Return cuts of one set of groups after the other. Raises StageError."""
@@ -107,27 +127,33 @@ class StructuredPruning(StageConfig):
         limits = set_limits(groups, model.module, self.limits(), (), self.cut_units())
         return pruning_trials(model, groups, scores, limits, levels)
 
-    def cut(self, model: Model, context: Context) -> Checkpoint:
-        """Return a cut that is proven, as edits, and what the report says of it. Raises StageError."""
+    def cut(self, progress: Progress, context: Context) -> Checkpoint:
+        """Return the next cut, proven, as edits, and what the report says of it. Raises StageError."""
         from mcomp.errors import StageError
-        from mcomp_stages.methods.pruning.cut import choose_cut
         from mcomp_stages.methods.pruning.edit import channel_edits, edited, stored
+        from mcomp_stages.methods.pruning.gradual import next_cut, require_reachable, step_limits
         from mcomp_stages.methods.pruning.groups import channel_groups
         from mcomp_stages.methods.pruning.limits import set_limits
         from mcomp_stages.methods.pruning.proof import require_equal_to_masked
         from mcomp_stages.methods.pruning.scores import channel_importance
 
+        model = progress.model
         groups = channel_groups(model.module, context.example, self.skip)
         evidence = self.evidence(model, context)
         scores = channel_importance(groups, evidence, self.importance, self.normalization, self.scope)
         warn_of_what_stays(groups, scores, self.importance, context)
-        limits = set_limits(groups, model.module, self.limits(), self.layers, self.cut_units())
-        cut = choose_cut(groups, scores, self.target, limits=limits, nearest=self.nearest)
-        if not cut.removed.any():
+        usual, layers = step_limits(self.limits(), self.layers, progress)
+        limits = set_limits(groups, model.module, usual, layers, self.cut_units())
+        if progress.number == 1 < progress.steps and self.target is not None:
+            whole = set_limits(groups, model.module, self.limits(), self.layers, self.cut_units())
+            require_reachable(groups, scores, whole, self.target)
+        cut, facts = next_cut(groups, scores, limits, self.target, self.nearest, progress, context)
+        if not cut.removed.any() and progress.number == 1:
             raise StageError("nothing was cut: the target is met by the model as it is")
         edits = channel_edits(model.module, cut)
         require_equal_to_masked(edited(model, edits), model, cut, context.example)
-        return Checkpoint(numbers={"edits": stored(edits), "facts": cut_facts(cut)})
+        facts = {**cut_facts(cut), **facts}
+        return Checkpoint(numbers={"edits": stored(edits), "facts": facts, "shares": dict(cut.shares)})
 
     def evidence(self, model: Model, context: Context) -> Evidence:
         """Return what scores are computed from: a copy of the model, and samples of the calibration split."""
@@ -141,15 +167,6 @@ class StructuredPruning(StageConfig):
             lambda: calibration_batches(context, self.samples),
             context.task.loss,
         )
-
-    def recovered(self, pruned: Model, facts: dict[str, Any], context: Context) -> StageResult:
-        """Train the cut model, if asked to."""
-        if self.recover is None:
-            return StageResult(pruned, facts=facts)
-        from mcomp_stages.methods.distillation.training import fit_with_teachers
-
-        fit = fit_with_teachers(pruned, self.recover, context, "recover")
-        return StageResult(fit.model, facts={**facts, **fit.facts()})
 
 
 def calibration_batches(context: Context, samples: int) -> Iterator[Batch]:
@@ -189,5 +206,6 @@ def cut_facts(cut: Cut) -> dict[str, Any]:
         "sets": len(cut.groups.sets),
         "macs_share": round(cut.shares["macs"], 4),
         "params_share": round(cut.shares["params"], 4),
+        "channels_share": round(cut.shares["channels"], 4),
         "channels": channels,
     }
