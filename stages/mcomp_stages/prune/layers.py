@@ -87,14 +87,14 @@ class PruneLayers(StageConfig):
         for number in range(1, self.schedule.steps + 1):
             removed = sum(len(step["removed"]) for step in steps)
             done = context.unit(
-                f"blocks {number}", partial(self.choose, now, whole, number, removed, context)
+                f"blocks_{number}", partial(self.choose, now, whole, number, removed, context)
             )
             steps.append(done.numbers["facts"])
             edit = RemovedBlocks.model_validate(done.numbers["edit"])
             now = now.edited(edit) if edit.blocks else now
             if number < self.schedule.steps and self.recover is not None:
                 epochs = self.schedule.epochs
-                now = trained_between(now, self.recover, epochs, context, f"recover {number}")
+                now = trained_between(now, self.recover, epochs, context, f"recover_{number}")
         names = [name for step in steps for name in step["removed"]]
         facts = {**steps[0], "removed": names, **shares(now, whole, context.example)}
         return recovered(now, self.recover, facts, context)

@@ -65,7 +65,7 @@ def test_epochs_between_cuts_may_be_fewer(context: Context) -> None:
     progress = context.reporter.progress
     progress.side_effect = lambda label, total: (labels.append((label, total)), progress.return_value)[1]
     stage.run(model_of("vgg"), context)
-    assert labels == [("recover 1", 4), ("recover", 8)]
+    assert labels == [("recover_1", 4), ("recover", 8)]
 
 
 def test_given_ratios_go_with_the_first_step(context: Context) -> None:

@@ -104,13 +104,13 @@ class StructuredPruning(StageConfig):
 
         steps, progress = self.schedule.steps, Progress(model, self.schedule.steps)
         for number in range(1, steps + 1):
-            label = "cut" if steps == 1 else f"cut {number}"
+            label = "cut" if steps == 1 else f"cut_{number}"
             done = context.unit(label, partial(self.cut, progress, context))
             progress = progress.after(done.numbers)
             if number < steps:
                 assert self.recover is not None
                 epochs = self.schedule.epochs
-                trained = trained_between(progress.model, self.recover, epochs, context, f"recover {number}")
+                trained = trained_between(progress.model, self.recover, epochs, context, f"recover_{number}")
                 progress = progress.trained(trained)
         return recovered(progress.model, self.recover, progress.facts(), context)
 

@@ -28,7 +28,7 @@ def witness(module: nn.Module) -> Witness:
 @pytest.fixture(scope="module")
 def module() -> nn.Module:
     torch.manual_seed(0)
-    return ResNetConfig(depth=20, width=4, in_channels=3, num_classes=5).build().eval()
+    return ResNetConfig(depth=20, width=4, in_channels=3, num_classes=5).build().eval().requires_grad_(False)
 
 
 def slow_influence(module: nn.Module, path: str) -> float:
