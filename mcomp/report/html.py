@@ -16,6 +16,7 @@ from mcomp.report.plots.front import front
 from mcomp.report.plots.scores import group_scores
 from mcomp.report.plots.stages import stages
 from mcomp.report.plots.training import curves
+from mcomp.report.plots.widths import widths
 from mcomp.report.plots.zeros import zeros_by_layer
 from mcomp.report.summary import (
     QUICK,
@@ -50,6 +51,7 @@ def render(ledger: Ledger) -> str:
         curves=curves(ledger),
         group_scores=group_scores(ledger),
         zeros=zeros_by_layer(ledger),
+        widths=widths(ledger),
         per_class=per_class(served, ledger.baseline) if served and ledger.baseline else None,
     )
 
