@@ -51,10 +51,11 @@ class Levels(click.ParamType[tuple[float, ...]]):
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--metric",
-    type=click.Choice(("task", "sqnr")),
+    type=click.Choice(("task", "sqnr", "latency")),
     default="task",
     show_default=True,
-    help="The task's metric on validation, or, without labels, the SQNR of the outputs on calibration.",
+    help="The task's metric on validation; without labels the SQNR of the outputs on calibration; or, of "
+    "channels, the milliseconds in ONNX Runtime.",
 )
 @click.option(
     "--limit",
@@ -99,6 +100,7 @@ def sensitivity(
       mcomp sensitivity recipes/resnet_int8.yaml qat --metric sqnr --limit 25
       mcomp sensitivity recipes/resnet_int8.yaml qat --levels 8,4,3 --html sensitivity.html
       mcomp sensitivity recipes/resnet_int8.yaml prune --levels 0.25,0.5,0.75 --limit 0.01
+      mcomp sensitivity recipes/resnet_int8.yaml prune --metric latency --html latency.html
       mcomp sensitivity recipes/resnet_int8.yaml prune stages.prune.importance=taylor --json
     """
     from mcomp.sensitivity.record import asked

@@ -8,6 +8,7 @@ from mcomp.measure.machine import BYTE_PRODUCTS
 from mcomp.measure.operators import LAYOUT, PAIRS
 from mcomp.store.ledger import Census
 
+UNPACKING = ("MatMulNBits", "BitShift", "BitwiseAnd")  # makes floats of codes; its casts are part of that
 NAMED = 5  # how many layers a message names
 
 
@@ -92,11 +93,22 @@ def narrow_convolutions(served: Census, baseline: Census) -> str | None:
 def type_changes(served: Census, baseline: Census) -> str | None:
     """More conversions between float types than the baseline has: operators that are not there in 16 bits."""
     here, there = count(served, ("Cast",)), count(baseline, ("Cast",))
-    if here <= there:
+    if here <= there or count(served, UNPACKING):
         return None
     return (
-        f"{here} Cast operators against {there} in the baseline: the runtime has operators in 16 bits not "
-        "for this processor and converts around them; set activations: float, which only stores in 16 bits"
+        f"{here} Cast operators against {there} in the baseline: the runtime has no operators of 16 bits for "
+        "this processor and converts around them; set activations: float, which only stores in 16 bits"
+    )
+
+
+def packed_products(served: Census, baseline: Census) -> str | None:
+    """Products that unpack their weights each time."""
+    number = count(served, ("MatMulNBits",))
+    if not number:
+        return None
+    return (
+        f"{number} products unpack their weights each time (MatMulNBits), which saves bytes, not time; "
+        "unpack: load unpacks them once and takes the time and memory of floats"
     )
 
 
@@ -107,4 +119,5 @@ CAUSES: tuple[Callable[[Census, Census], str | None], ...] = (
     layout_changes,
     narrow_convolutions,
     type_changes,
+    packed_products,
 )

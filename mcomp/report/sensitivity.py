@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -11,20 +13,20 @@ from mcomp.report.html import page
 from mcomp.report.plots.sensitivity import bars, curves
 from mcomp.report.table import Column, Encodable, Lines
 from mcomp.report.text import clean
-from mcomp.sensitivity.record import Cost, Sensitivity
+from mcomp.sensitivity.record import Cost, Figure, Sensitivity
 
 LONGEST_BAR = 24
 
 
 def sensitivity_table(found: Sensitivity) -> RenderableType:
     """Return one line for each part and level, the parts that cost most first."""
-    largest = max((each.cost for each in found.costs), default=0.0)
+    largest = max(map(found.weight, found.costs), default=0.0)
     columns: list[Column[Cost]] = [
         Column("part", lambda cost: clean(cost.part), right=False),
         Column(found.varies, lambda cost: level(cost.level)),
         Column(clean(found.metric), lambda cost: shown_value(found, cost.value)),
         Column("cost", lambda cost: shown_cost(found, cost.cost)),
-        Column("", lambda cost: bar(cost.cost, largest, found.limit), from_width=72, right=False),
+        Column("", lambda cost: bar(found, cost, largest), from_width=72, right=False),
     ]
     lines = [cost for part in found.parts for cost in found.of(part)]
     return Encodable(Group(headline(found), Text(), Lines(columns, lines), Text(), Text(clean(found.said))))
@@ -35,7 +37,8 @@ def headline(found: Sensitivity) -> Text:
     line = Text.assemble((f"{clean(found.recipe)}/{clean(found.stage)}", "bold"), f"  {clean(found.type)}")
     if found.reference is not None:
         line.append(f"\n  {clean(found.metric)} of the model as it comes in: {text.metric(found.reference)}")
-    return line.append(f"\n  {found.samples} samples; each part alone", style="dim")
+    samples = f"{found.samples} samples; " if found.samples else ""
+    return line.append(f"\n  {samples}each part alone", style="dim")
 
 
 def patch_text(found: Sensitivity) -> str:
@@ -49,19 +52,26 @@ def level(value: float) -> str:
 
 
 def shown_value(found: Sensitivity, value: float) -> str:
-    """Return a metric, or an SQNR with one decimal."""
-    return text.metric(value) if found.reference is not None else f"{value:.1f}"
+    """Return a metric or a time, or an SQNR with one decimal."""
+    return f"{value:.1f}" if found.figure == "sqnr" else text.metric(value)
 
 
 def shown_cost(found: Sensitivity, cost: float) -> str:
-    """Return a drop with its sign, or noise as a share of the signal."""
-    return text.change(cost) if found.reference is not None else f"{cost:.2%}"
+    """Return a drop with its sign, noise as a share of the signal, or time as a share of the whole."""
+    return SHOWN[found.figure](cost)
 
 
-def bar(cost: float, largest: float, limit: float) -> Text:
-    """Return a bar, red where the cost is over the limit; the largest cost is the longest."""
-    length = round(LONGEST_BAR * max(cost, 0.0) / largest) if largest > 0 else 0
-    return Text("█" * length, style="red" if cost > limit else "green")
+SHOWN: Mapping[Figure, Callable[[float], str]] = {
+    "task": text.change,
+    "sqnr": lambda cost: f"{cost:.2%}",
+    "latency": lambda cost: f"{cost:+.1%}",
+}
+
+
+def bar(found: Sensitivity, cost: Cost, largest: float) -> Text:
+    """Return a bar, red where the cost is over the limit; the largest is the longest."""
+    length = round(LONGEST_BAR * max(found.weight(cost), 0.0) / largest) if largest > 0 else 0
+    return Text("█" * length, style="red" if cost.cost > found.limit else "green")
 
 
 def sensitivity_page(found: Sensitivity) -> str:

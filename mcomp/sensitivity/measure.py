@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import torch
-from torch import nn
-
-from mcomp.data.contract import Split
-from mcomp.data.shortened import ShortenedSplit
 from mcomp.errors import StageError
 from mcomp.executor import Executor, blamed_on
 from mcomp.fingerprint import fingerprint, tree_digest
-from mcomp.measure.accuracy import batches, evaluate
-from mcomp.measure.sqnr import outputs, outputs_sqnr_db
 from mcomp.plan import Step
-from mcomp.sensitivity.record import Asked, Cost, Figure, Sensitivity, borne
-from mcomp.sensitivity.trials import Trial
+from mcomp.sensitivity.figures import FIGURES, Yardstick
+from mcomp.sensitivity.record import Asked, Cost, Sensitivity, borne
+from mcomp.sensitivity.trials import Patch, Trial, Trials
 from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Context, NoCheckpoints, Reporter
 from mcomp.store.store import Store
-from mcomp.task import TaskConfig
 from mcomp.training.device import borrowed_threads
 
 MEASURED_BY = ("mcomp.sensitivity", "mcomp.measure")
-BATCH_SIZE = 256
+ONLY_TIMES = "times say what pays; what it costs says --metric task"
 
 
 def measured(step: Step, store: Store, reporter: Reporter, asked: Asked) -> Sensitivity:
@@ -38,28 +31,17 @@ def measured(step: Step, store: Store, reporter: Reporter, asked: Asked) -> Sens
     Raises StageError.
     """
     executor = Executor(store, reporter)
-    with store.workspace(step.key) as scratch, blamed_on(step):
+    with store.workspace(step.key) as work, blamed_on(step):
+        scratch = work / "scratch"
+        scratch.mkdir()
         context = replace(executor.context(step, scratch), checkpoints=NoCheckpoints())
         with borrowed_threads(context.compute.threads):
-            return measured_in(step, context, executor, asked)
-
-
-def measured_in(step: Step, context: Context, executor: Executor, asked: Asked) -> Sensitivity:
-    """Measure what the store does not have, and say what follows."""
-    model = executor.model(step.source)
-    offered = step.config.trials(model, context, asked.levels)
-    split = first_samples(context, asked)
-    figure, reference = MEASURES[asked.figure](offered.module, split, context.task)
-    by = [version("mcomp"), *map(tree_digest, MEASURED_BY)]
-    kept = Kept(executor.store, step.key, {"figure": asked.figure, "samples": asked.samples, "by": by})
-    costs = []
-    with context.reporter.progress(step.stage, len(offered.trials)) as bar:
-        for trial in offered.trials:
-            raise_if_interrupted()
-            costs.append(cost_of(trial, kept.value(trial, figure), reference, context.task))
-            bar.advance(part=trial.part, cost=costs[-1].cost)
-    limit = asked.limit if reference is not None else noise(asked.limit)
-    patch = offered.patch(borne(costs, limit))
+            offered = step.config.trials(executor.model(step.source), context, asked.levels)
+            yardstick = FIGURES[asked.figure](offered, context, asked)
+            costs = costs_of(offered, yardstick, Kept.of(store, step, asked, yardstick), context, step.stage)
+    patch = Patch(said=ONLY_TIMES)
+    if asked.figure != "latency":
+        patch = offered.patch(borne(costs, yardstick.limit))
     return Sensitivity(
         mcomp=version("mcomp"),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,16 +49,31 @@ def measured_in(step: Step, context: Context, executor: Executor, asked: Asked) 
         stage=step.stage,
         type=step.config.type,
         key=step.key,
-        varies=step.config.varies,
+        varies=str(step.config.varies),
         figure=asked.figure,
-        metric=context.task.metric_name if reference is not None else "SQNR (dB)",
-        reference=reference,
-        limit=limit,
-        samples=len(split),
-        costs=tuple(costs),
+        metric=yardstick.name,
+        reference=yardstick.reference,
+        limit=yardstick.limit,
+        samples=yardstick.num_samples,
+        costs=costs,
         patch=patch.fields,
         said=patch.said,
     )
+
+
+def costs_of(
+    offered: Trials, yardstick: Yardstick, kept: Kept, context: Context, label: str
+) -> tuple[Cost, ...]:
+    """Measure every trial that is not kept."""
+    costs = []
+    with context.reporter.progress(label, len(offered.trials)) as bar:
+        for trial in offered.trials:
+            raise_if_interrupted()
+            value = kept.value(trial, yardstick)
+            cost = round(yardstick.cost(value), 7)
+            costs.append(Cost(part=trial.part, level=trial.level, value=value, cost=cost))
+            bar.advance(part=trial.part, cost=cost)
+    return tuple(costs)
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,14 @@ class Kept:
     key: str
     about: Mapping[str, Any]
 
-    def value(self, trial: Trial, figure: Callable[[nn.Module], float]) -> float:
+    @classmethod
+    def of(cls, store: Store, step: Step, asked: Asked, yardstick: Yardstick) -> Kept:
+        """Return what is kept of figures that are measured in this way, by this code."""
+        by = [version("mcomp"), *map(tree_digest, MEASURED_BY)]
+        about = {"figure": asked.figure, "samples": asked.samples, "by": by, **yardstick.depends_on}
+        return cls(store, step.key, about)
+
+    def value(self, trial: Trial, yardstick: Yardstick) -> float:
         """Return the figure of a trial, measuring it if the store does not have it.
 
         Raises StageError if it is not finite.
@@ -95,56 +99,10 @@ class Kept:
         name = "sensitivity-" + fingerprint({**self.about, "part": trial.part, "level": trial.level})[:16]
         known = self.store.measurement(self.key, name)
         if known is None:
-            with trial.module() as module:
-                known = {"value": figure(module)}
+            known = {"value": yardstick.value(trial)}
             if not math.isfinite(known["value"]):
-                raise StageError(f"at {trial.level:g}, the metric is {known['value']}", module=trial.part)
+                raise StageError(
+                    f"at {trial.level:g}, its {yardstick.name} is {known['value']}", module=trial.part
+                )
             self.store.put_measurement(self.key, name, known)
         return float(known["value"])
-
-
-def cost_of(trial: Trial, value: float, reference: float | None, task: TaskConfig) -> Cost:
-    """Return what a trial costs: the drop of the metric, or, without a reference, its noise."""
-    sign = 1 if task.direction == "higher" else -1
-    cost = noise(value) if reference is None else sign * (reference - value)
-    return Cost(part=trial.part, level=trial.level, value=value, cost=round(cost, 7))
-
-
-def noise(sqnr_db: float) -> float:
-    """Return the root mean square of the noise over the signal's."""
-    return float(10 ** (-sqnr_db / 20))
-
-
-def first_samples(context: Context, asked: Asked) -> Split:
-    """Return what is measured on: validation, or calibration where no targets are needed."""
-    split = context.data.split("validation" if asked.figure == "task" else "calibration")
-    if asked.samples is None or asked.samples >= len(split):
-        return split
-    # Drawn, not counted off: samples often stand in the order of their classes. Always the same draw.
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-    return ShortenedSplit(split, order[: asked.samples].sort().values)
-
-
-Measure = Callable[[nn.Module], float]
-
-
-def metric_of(module: nn.Module, split: Split, task: TaskConfig) -> tuple[Measure, float | None]:
-    """Return what measures the task's metric, and the metric of `module`."""
-
-    def metric(changed: nn.Module) -> float:
-        return evaluate(changed, split, task).metric
-
-    return metric, metric(module)
-
-
-def sqnr_against(module: nn.Module, split: Split, task: TaskConfig) -> tuple[Measure, float | None]:
-    """Return what measures the SQNR of outputs against those of `module`."""
-    inputs = [batch.inputs for batch in batches(split, BATCH_SIZE)]
-    expected = outputs(module, inputs)
-    return lambda changed: outputs_sqnr_db(expected, outputs(changed, inputs)), None
-
-
-MEASURES: Mapping[Figure, Callable[[nn.Module, Split, TaskConfig], tuple[Measure, float | None]]] = {
-    "task": metric_of,
-    "sqnr": sqnr_against,
-}

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from mcomp.config import Config
 from mcomp.store.ledger import Key
 
-Figure = Literal["task", "sqnr"]
+Figure = Literal["task", "sqnr", "latency"]
 
 SQNR_SAMPLES = 128
 # What a part may cost if nobody says otherwise: half a point of a metric between 0 and 1, and noise of a
 # tenth of the signal.
-USUAL_LIMIT: dict[Figure, float] = {"task": 0.005, "sqnr": 20.0}
+USUAL_LIMIT: dict[Figure, float] = {"task": 0.005, "sqnr": 20.0, "latency": 0.0}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def asked(figure: Figure, limit: float | None, levels: tuple[float, ...], sample
 class Cost(Config):
     """One part at one level: the figure of the model with it, and what that costs.
 
-    Of a metric the cost is the drop; of an SQNR in dB, the root mean square of the noise over the signal's.
+    Of a metric the cost is the drop; of an SQNR in dB, the root mean square of the noise over the signal's;
+    of a latency, what is added to the whole model's, as a share of it: negative where time is saved.
     """
 
     part: str
@@ -75,11 +76,15 @@ class Sensitivity(Config):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts, those that cost most first."""
-        worst: dict[str, float] = {}
+        """The parts, those that cost most first; of latencies those that save most."""
+        weight: dict[str, float] = {}
         for each in self.costs:
-            worst[each.part] = max(each.cost, worst.get(each.part, each.cost))
-        return tuple(sorted(worst, key=lambda part: -worst[part]))
+            weight[each.part] = max(self.weight(each), weight.get(each.part, self.weight(each)))
+        return tuple(sorted(weight, key=lambda part: -weight[part]))
+
+    def weight(self, cost: Cost) -> float:
+        """Return what is drawn of a cost: of a latency what is saved."""
+        return -cost.cost if self.figure == "latency" else cost.cost
 
     def of(self, part: str) -> tuple[Cost, ...]:
         """Return the costs of one part, from the mildest change to the strongest."""

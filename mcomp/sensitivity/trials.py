@@ -39,13 +39,23 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """Milliseconds in the runtime: of the whole model, and of the model with a trial's change."""
+
+    whole_ms: float
+    ms: Callable[[Trial], float]
+
+
+@dataclass(frozen=True)
 class Trials:
     """Everything that is tried; of each part from the mildest change to the strongest.
 
     `module` gives the model that nothing was done to. `patch` turns what each part bears into the fields of
-    the stage; a part that has no place in the fields (a sum) may be among them.
+    the stage; a part that has no place in the fields (a sum) may be among them. `timing`, for a stage whose
+    parts change the time, exports the whole model.
     """
 
     module: nn.Module
     trials: tuple[Trial, ...]
     patch: Callable[[Levels], Patch]
+    timing: Callable[[], Timing] | None = None

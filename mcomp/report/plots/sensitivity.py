@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mcomp.report.plots.style import SERIES, Figure, axis, label
+from mcomp.sensitivity.record import Figure as Record
 from mcomp.sensitivity.record import Sensitivity
 
 ROW_HEIGHT = 22
+TITLES: Mapping[Record, str] = {
+    "task": "drop of the metric",
+    "sqnr": "noise over signal",
+    "latency": "share of the time saved",
+}
 NAMED = len(SERIES)  # so many curves have a colour and a name; the others are those that cost least
 
 
@@ -16,7 +24,7 @@ def bars(found: Sensitivity) -> Figure:
         "type": "bar",
         "orientation": "h",
         "y": list(range(len(strongest))),
-        "x": [each.cost for each in strongest],
+        "x": [found.weight(each) for each in strongest],
         "customdata": [[label(each.part), each.level, each.value] for each in strongest],
         "hovertemplate": "%{customdata[0]}, " + label(found.varies) + " %{customdata[1]}: "
         "%{customdata[2]:.4f}<extra></extra>",
@@ -73,5 +81,5 @@ def curves(found: Sensitivity) -> Figure | None:
 
 
 def cost_title(found: Sensitivity) -> str:
-    """Return what a cost is."""
-    return f"drop of {label(found.metric)}" if found.reference is not None else "noise over signal"
+    """Return what is drawn of a cost."""
+    return TITLES[found.figure]

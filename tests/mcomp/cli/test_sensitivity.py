@@ -57,7 +57,8 @@ def test_the_page_is_written(
         (("shft",), 2, "did you mean 'shift'"),
         (("shift", "--levels", "a"), 2, "write it like 8,4"),
         (("shift", "--samples", "1"), 2, "--samples"),
-        (("shift", "--metric", "loss"), 2, "'task', 'sqnr'"),
+        (("shift", "--metric", "latency"), 5, "are not timed one by one"),
+        (("shift", "--metric", "loss"), 2, "'task', 'sqnr', 'latency'"),
         (("shift", "stages.shift.classs=1"), 2, "did you mean 'classes'"),
     ],
 )

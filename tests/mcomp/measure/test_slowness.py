@@ -28,6 +28,7 @@ def changed(by_type: dict[str, int], **figures: object) -> Census:
             "over fewer than 8 channels are slower than float ones (conv1)",
         ),
         (changed({"Cast": 5}), "5 Cast operators against 0 in the baseline"),
+        (changed({"MatMulNBits": 7, "Cast": 5}), "7 products unpack their weights"),
         (CLEAN, "shows no cause"),
     ],
 )

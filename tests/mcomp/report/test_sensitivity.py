@@ -43,7 +43,7 @@ def test_a_terminal_without_unicode_has_bars_too() -> None:
 
 
 def test_noise_is_shown_as_a_share_of_the_signal() -> None:
-    noisy = record(reference=None, metric="SQNR (dB)", costs=(Cost(part="fc", level=8, value=40, cost=0.01),))
+    noisy = record(figure="sqnr", reference=None, costs=(Cost(part="fc", level=8, value=40, cost=0.01),))
     assert " ".join(line_of(printed(sensitivity_table(noisy)), "fc").split()[:4]) == "fc 8 40.0 1.00%"
 
 
@@ -71,3 +71,19 @@ def test_the_page_has_the_patch_line_by_line_and_escapes_names(monkeypatch: pyte
 
 def test_without_fields_there_is_no_patch() -> None:
     assert patch_text(record(patch={})) == ""
+
+
+def test_of_times_what_saves_most_comes_first_with_the_longest_bar() -> None:
+    costs = (
+        Cost(part="conv", level=0.25, value=1.9, cost=-0.05),
+        Cost(part="conv", level=0.5, value=2.1, cost=0.05),
+        Cost(part="fc", level=0.5, value=1.0, cost=-0.5),
+    )
+    timed = record(figure="latency", metric="latency (ms)", reference=2.0, limit=0.0, samples=0, costs=costs)
+    shown = printed(sensitivity_table(timed))
+    lines = [line for line in shown.splitlines() if line.startswith(("conv", "fc"))]
+    assert [" ".join(line.split()[:4]) for line in lines] == [
+        "fc 0.5 1.0000 -50.0%", "conv 0.25 1.9000 -5.0%", "conv 0.5 2.1000 +5.0%",
+    ]  # fmt: skip
+    assert [line.count("█") for line in lines] == [24, 2, 0]
+    plotly.graph_objects.Figure(coloured(bars(timed)))

@@ -103,7 +103,7 @@ def test_levels_are_handed_to_the_stage(plan: Plan, store: Store) -> None:
 def test_a_figure_that_is_not_finite_names_the_part(
     plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcomp.sensitivity.measure.outputs_sqnr_db", lambda *sides: float("nan"))
+    monkeypatch.setattr("mcomp.sensitivity.figures.outputs_sqnr_db", lambda *sides: float("nan"))
     with pytest.raises(StageError, match="class 0"):
         found(plan, store, Asked("sqnr", 20.0))
 

@@ -116,6 +116,7 @@ class StructuredPruning(StageConfig):
 
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
         """Return cuts of one set of groups after the other. Raises StageError."""
+        from mcomp_stages.methods.latency_target import Stopwatch
         from mcomp_stages.methods.pruning.groups import channel_groups
         from mcomp_stages.methods.pruning.limits import set_limits
         from mcomp_stages.methods.pruning.scores import channel_importance
@@ -125,7 +126,7 @@ class StructuredPruning(StageConfig):
         scores = channel_importance(groups, self.evidence(model, context), self.importance)
         warn_of_what_stays(groups, scores, self.importance, context)
         limits = set_limits(groups, model.module, self.limits(), (), self.cut_units())
-        return pruning_trials(model, groups, scores, limits, levels)
+        return pruning_trials(model, groups, scores, limits, levels, lambda: Stopwatch(model, context, 1, 1))
 
     def cut(self, progress: Progress, context: Context) -> Checkpoint:
         """Return the next cut, proven, as edits, and what the report says of it. Raises StageError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,8 @@ from torch import nn
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp.sensitivity.trials import Levels, Patch, Trial, Trials
+from mcomp.sensitivity.trials import Levels, Patch, Timing, Trial, Trials
+from mcomp_stages.methods.latency_target import Stopwatch
 from mcomp_stages.methods.pruning.cut import Cut, choose_cut
 from mcomp_stages.methods.pruning.edit import channel_edits, edited
 from mcomp_stages.methods.pruning.group_records import Groups
@@ -42,20 +43,29 @@ class Places:
         ]
         return choose_cut(self.groups, self.scores, None, limits=limits)
 
+    def without(self, name: str, ratio: float) -> Model:
+        """Return the model with a share of one set cut away."""
+        return edited(self.model, channel_edits(self.model.module, self.cut({name: ratio})))
+
     @contextmanager
-    def without(self, name: str, ratio: float) -> Iterator[nn.Module]:
-        """Give the model with a share of one set cut away, in inference mode."""
-        edits = channel_edits(self.model.module, self.cut({name: ratio}))
-        yield edited(self.model, edits).module.eval()
+    def module_without(self, name: str, ratio: float) -> Iterator[nn.Module]:
+        """Give its module in inference mode."""
+        yield self.without(name, ratio).module.eval()
 
 
 def pruning_trials(
-    model: Model, groups: Groups, scores: Scores, limits: Sequence[Limits], levels: Sequence[float] = ()
+    model: Model,
+    groups: Groups,
+    scores: Scores,
+    limits: Sequence[Limits],
+    levels: Sequence[float] = (),
+    watch: Callable[[], Stopwatch] | None = None,
 ) -> Trials:
     """Return the trials of a stage that cuts channels by `scores` within `limits` (one for each set).
 
     `levels` are shares of the channels to remove; each is moved to the nearest that rounding and floors
-    allow, and one that removes nothing is left out. Raises StageError for shares that are none.
+    allow, and one that removes nothing is left out. `watch` times models as they would be served. Raises
+    StageError for shares that are none.
     """
     wrong = [level for level in levels if not 0 < level < 1]
     if wrong:
@@ -64,12 +74,23 @@ def pruning_trials(
     places = Places(model, groups, scores, named)
     sizes = zip(named, unit_sizes(groups), groups.sets, strict=True)
     trials = [
-        Trial(name, ratio, partial(places.without, name, ratio))
+        Trial(name, ratio, partial(places.module_without, name, ratio))
         for name, unit, group_set in sizes
         if not np.isnan(scores[group_set.groups]).any()
         for ratio in allowed(named[name], len(group_set.groups), unit, sorted(levels) or RATIOS)
     ]
-    return Trials(model.copy().module.eval(), tuple(trials), partial(patch, places))
+    return Trials(
+        model.copy().module.eval(),
+        tuple(trials),
+        partial(patch, places),
+        None if watch is None else partial(timing, places, watch),
+    )
+
+
+def timing(places: Places, watch: Callable[[], Stopwatch]) -> Timing:
+    """Return what times each trial beside the whole model, in turns."""
+    started = watch()
+    return Timing(started.whole_ms, lambda trial: started.ms(places.without(trial.part, trial.level)))
 
 
 def names(groups: Groups) -> list[str]:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from mcomp.errors import StageError
+from mcomp.measure.size import parameter_count
+from mcomp.model.model import Model
 from mcomp.sensitivity.trials import Trials
 from mcomp_stages.prune.channels import PruneChannels
 from tests.architectures import example
@@ -78,3 +80,25 @@ def test_a_ratio_that_is_none_is_refused(tmp_path: Path, level: float) -> None:
 def test_units_that_the_stage_leaves_are_not_tried(tmp_path: Path) -> None:
     trials = made("vgg", tmp_path, (0.5,), units=["neurons"])
     assert [trial.part for trial in trials.trials] == ["classifier.0"]
+
+
+def test_each_place_is_timed_as_the_model_that_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting:
+        """A clock that counts parameters."""
+
+        def __init__(self, model: Model, *setting: object) -> None:
+            self.whole_ms = float(parameter_count(model.module))
+
+        def ms(self, model: Model) -> float:
+            return float(parameter_count(model.module))
+
+    monkeypatch.setattr("mcomp_stages.methods.latency_target.Stopwatch", Counting)
+    trials = made("vgg", tmp_path, (0.5,))
+    assert trials.timing is not None
+    timing = trials.timing()
+    assert timing.whole_ms == parameter_count(trials.module)
+    for trial in trials.trials:
+        with trial.module() as module:
+            assert timing.ms(trial) == parameter_count(module) < timing.whole_ms
