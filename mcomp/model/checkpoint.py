@@ -23,6 +23,7 @@ from mcomp.fingerprint import canonical
 from mcomp.model.edits import Edit, State
 from mcomp.model.fit import both_real, fill, require_fit, same_dtype, tensors_of
 from mcomp.model.model import Model
+from mcomp.model.sparse import with_zeros, without_zeros
 from mcomp.model.spec import ModelConfig
 from mcomp.model.weights import read_tensors, without_wrappers
 
@@ -69,7 +70,8 @@ def save_model(model: Model, folder: Path) -> None:
         for name, value in edit.values(model.state).items():
             if not torch.equal(module_tensors.pop(name), value):
                 raise ValueError(f"{name} was changed after {edit.kind}, which says what it is")
-    state = {STATE_PREFIX + name: tensor for name, tensor in model.state.items()}
+    module_tensors, state = without_zeros(module_tensors, model.state)
+    state = {STATE_PREFIX + name: tensor for name, tensor in state.items()}
     saved = SavedModel(
         spec=SavedSpec(type=kind, version=model.spec.version, arguments=arguments),
         edits=tuple(edit.model_dump(mode="json") for edit in model.edits),
@@ -120,7 +122,7 @@ def load_model(folder: Path) -> Model:
         torch.default_generator.manual_seed(0)
         module = built(spec, folder)
         state = replayed(edits, module, folder)
-    tensors, kept_state = read_weights(folder)
+    tensors, kept_state = read_weights(folder, state)
     require_fit(
         state, {name: kept_state[name] for name in state if name in kept_state}, str(folder), same_dtype
     )
@@ -198,10 +200,10 @@ def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
     return state
 
 
-def read_weights(folder: Path) -> tuple[dict[str, Tensor], State]:
-    """Return the module's tensors by name, and the edits' tensors."""
-    stored = read_tensors(folder / WEIGHTS)
-    state = {
+def read_weights(folder: Path, replayed: State) -> tuple[dict[str, Tensor], State]:
+    """Return the module's tensors by name, and the edits' tensors, masks as those of the replayed edits."""
+    stored, masks = with_zeros(read_tensors(folder / WEIGHTS), replayed, str(folder))
+    state = masks | {
         name.removeprefix(STATE_PREFIX): tensor
         for name, tensor in stored.items()
         if name.startswith(STATE_PREFIX)
@@ -235,5 +237,5 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
             f"{folder} was changed since it was built ({kinds}), which weights alone do not carry; "
             "start from its recipe: {recipe: ...}"
         )
-    tensors, _ = read_weights(folder)
+    tensors, _ = read_weights(folder, {})
     return with_tied(tensors, saved)

@@ -198,7 +198,7 @@ def test_a_broken_description_is_refused(model: Model, tmp_path: Path, text: byt
 def test_a_model_without_the_tensors_of_its_edits_is_refused(model: Model, tmp_path: Path) -> None:
     save_model(masked(model), tmp_path)
     tensors = load_file(tmp_path / "weights.safetensors")
-    del tensors["state:masks.second.weight"]
+    del tensors["bits:masks.second.weight"]
     save_file(tensors, tmp_path / "weights.safetensors")
     with pytest.raises(CheckpointError, match=r"missing \(1\):\n    masks\.second\.weight"):
         load_model(tmp_path)
