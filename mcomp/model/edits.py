@@ -163,3 +163,8 @@ class Masks(Edit):
                 raise ValueError(
                     f"the mask of {name} has shape {tuple(mask.shape)}, the weight {tuple(shape)}"
                 )
+
+
+def masked_weights(state: State) -> tuple[str, ...]:
+    """Return the parameters that are masked now: those of a part that was left out later are not."""
+    return tuple(name.removeprefix("masks.") for name in state if name.startswith("masks."))

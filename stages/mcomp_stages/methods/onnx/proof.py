@@ -12,7 +12,7 @@ from mcomp.errors import StageError
 from mcomp.measure.census import census
 from mcomp.measure.divergence import first_divergence
 from mcomp.measure.parity import Parity, compare
-from mcomp.model.edits import Masks
+from mcomp.model.edits import masked_weights
 from mcomp.model.model import Model
 from mcomp.store.ledger import Census
 from mcomp_stages.methods.quantization.edit import Quantizers
@@ -29,8 +29,7 @@ SMALLEST_SQNR_DB = {False: 60.0, True: 26.0}
 
 def require_masked_zeros(model: Model) -> None:
     """Raise StageError naming the first parameter in which a masked weight is not zero."""
-    names = [name for edit in model.edits if isinstance(edit, Masks) for name in edit.names]
-    for name in names:
+    for name in masked_weights(model.state):
         masked = model.module.get_parameter(name)[~model.state[f"masks.{name}"]]
         if masked.any():
             raise StageError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from mcomp.errors import StageError
-from mcomp.model.edits import Masks
+from mcomp.model.edits import masked_weights
 from mcomp.model.model import Model
 
 CHUNK = 2**20
@@ -27,9 +27,7 @@ def zeros_in_file(path: Path, model: Model) -> dict[str, Any]:
     of them was compared with the model before. Raises StageError naming the first weight in which a number
     of the file is not zero and its mask says so.
     """
-    names = tuple(
-        dict.fromkeys(name for edit in model.edits if isinstance(edit, Masks) for name in edit.names)
-    )
+    names = masked_weights(model.state)
     if not names:
         return {}
     graph = onnx.load(path).graph

@@ -10,12 +10,15 @@ import torch
 import yaml
 
 from mcomp.errors import StageError
-from mcomp.model.edits import Masks
+from mcomp.model.edits import Masks, masked_weights
+from mcomp_stages.methods.blocks.edit import RemovedBlock, RemovedBlocks
 from mcomp_stages.methods.onnx.graph import served_graph
 from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.config import Scheme
+from mcomp_stages.methods.sparsity.masks import with_masks
 from tests.stages.methods.quantization.nets import float_model, pictures, quantized_model
+from tests.stages.prune.setting import model_of
 
 EXAMPLE = pictures(2)
 
@@ -111,3 +114,11 @@ def test_what_no_layer_alone_explains_is_said_to_be_so(floats: Path, tmp_path: P
         require_parity(
             tmp_path / "negated.onnx", served_graph(float_model(), EXAMPLE), [pictures()], quantized=False
         )
+
+
+def test_masks_of_a_block_that_was_left_out_are_asked_of_nobody() -> None:
+    model = with_masks(model_of("mbconv"), {"blocks.1.project.weight": torch.zeros(16, 48, 1, 1).bool()})
+    shorter = model.edited(RemovedBlocks(blocks=(RemovedBlock(module="blocks.1"),)))
+    assert masked_weights(model.state) == ("blocks.1.project.weight",)
+    assert masked_weights(shorter.state) == ()
+    require_masked_zeros(shorter)
