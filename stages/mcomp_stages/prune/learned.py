@@ -58,19 +58,23 @@ class PruneLearned(StructuredPruning):
         """Refuse scores that would not see what the penalty did."""
         if self.penalty.type == "slimming" and self.importance != "bn_scale":
             raise ValueError("slimming shrinks the scales of norms: set importance: bn_scale")
+        if self.penalty.type == "growing" and self.schedule.steps > 1:
+            raise ValueError("growing chooses its one cut before training: leave schedule out")
         return self
 
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp_stages.methods.pruning.edit import edited, read_edits
+        from mcomp_stages.methods.pruning.gradual import Progress
+        from mcomp_stages.methods.pruning.recovery import recovered
 
         if self.penalty.type != "growing":
             fit = self.penalized(model, context)
             cut = super().run(fit.model, context)
         else:
-            chosen = context.unit("cut", lambda: self.cut(model, context)).numbers
+            chosen = context.unit("cut", lambda: self.cut(Progress(model, 1), context)).numbers
             edits = read_edits(chosen["edits"])
             fit = self.penalized(model, context, edits)
-            cut = self.recovered(edited(fit.model, edits), chosen["facts"], context)
+            cut = recovered(edited(fit.model, edits), self.recover, chosen["facts"], context)
         scores = {"before": self.score_curve(model, context), "after": self.score_curve(fit.model, context)}
         facts = {**cut.facts, "penalized": fit.facts(), "group_scores": scores}
         return StageResult(cut.model, facts=facts)

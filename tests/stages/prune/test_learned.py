@@ -109,6 +109,14 @@ def equal(left: Model, right: Model) -> bool:
     ("fields", "message"),
     [
         ({"penalty": {"type": "slimming", "strength": 0.1}}, "set importance: bn_scale"),
+        (
+            {
+                "penalty": {"type": "growing", "strength": 1},
+                "schedule": {"steps": 2},
+                "recover": {"epochs": 1},
+            },
+            "leave schedule out",
+        ),
         ({"penalty": {"type": "l1", "strength": 0.0}}, "greater than 0"),
         ({"penalty": {"type": "l3", "strength": 0.1}}, "'l1', 'l2', 'group_lasso', 'slimming', 'growing'"),
         ({"penalty": {"type": "l1", "strength": 0.1, "ramp": 1.5}}, "less than or equal to 1"),
