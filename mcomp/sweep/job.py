@@ -21,7 +21,7 @@ from mcomp.scheduler import RunReporter, Scheduler
 from mcomp.store.digests import digests_in
 from mcomp.store.store import Store
 from mcomp.store.sweeps import JobRecord
-from mcomp.sweep.workers import at_work
+from mcomp.sweep.workers import at_work, end_with
 
 RESULT = "result.json"
 
@@ -44,6 +44,7 @@ class Job:
         if os.getpid() == self.starter:
             self.run(number)
         else:
+            end_with(self.starter)
             # A job that was told to stop has said so in its record; its starter knows why.
             with at_work(output_folder()) as may_begin, suppress(KeyboardInterrupt):
                 if may_begin:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,8 +21,10 @@ from mcomp.signals import handing_on, raising_once
 from mcomp.store.lease import start_of
 
 STOPPED, AT_WORK, WORKED = "stopped", "at work", "worked"
+WATCH = "end of the sweep"
 # What is left of the ten seconds is for the process that waits, and for the launcher.
 PATIENCE_SECONDS = 8.0
+LOOK_SECONDS = 1.0
 
 
 @contextmanager
@@ -37,6 +41,25 @@ def at_work(folder: Path) -> Iterator[bool]:
             yield not (folder.parent / STOPPED).exists()
         finally:
             note.replace(folder / WORKED)
+
+
+def end_with(starter: int) -> None:
+    """Let this process end with the one that runs the sweep, if that is its parent, also if nobody is told.
+
+    The job that it runs hears of it as of a signal. Workers would outlive a sweep that is killed.
+    """
+    watched = {thread.name for thread in threading.enumerate()}
+    if os.getppid() == starter and WATCH not in watched:
+        threading.Thread(target=watch, args=(starter,), name=WATCH, daemon=True).start()
+
+
+def watch(starter: int) -> None:
+    """Wait for the end of the parent; then tell the job, and end this process."""
+    while os.getppid() == starter:
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_SECONDS)
+    os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager

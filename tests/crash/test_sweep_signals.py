@@ -149,3 +149,20 @@ def test_a_worker_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
     again = mcomp("run", *SWEEP, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert unfinished(tmp_path / STORE) == []
+
+
+def test_jobs_of_a_sweep_that_is_killed_keep_what_they_have_done_and_end(
+    undisturbed_sweep: Path, tmp_path: Path
+) -> None:
+    process, workers = started_training(tmp_path)
+    process.kill()
+    process.communicate(timeout=patience_seconds())
+    deadline = time.monotonic() + 2 * patience_seconds()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, "a worker is left"
+        time.sleep(0.01)
+    again = mcomp("run", *SWEEP, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("distill goes on after update ") == 2
+    assert results(tmp_path / STORE) == results(undisturbed_sweep)
+    assert unfinished(tmp_path / STORE) == []

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,3 +155,54 @@ def test_workers_of_a_sweep_that_was_not_stopped_are_left_alone(folder: Path) ->
         with waited_for(folder.parent):
             pass
         assert process.poll() is None
+
+
+STARTER = """
+import subprocess
+import sys
+
+worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+print(worker.pid, flush=True)
+worker.wait()
+"""
+WATCHING = """
+import os
+import time
+from pathlib import Path
+from mcomp.sweep import workers
+
+workers.LOOK_SECONDS, workers.PATIENCE_SECONDS = 0.05, {patience}
+workers.end_with(os.getppid())
+try:
+    with workers.at_work(Path("7")):
+        Path("begun").touch()
+        time.sleep(60)
+except KeyboardInterrupt:
+    Path("kept").touch()
+time.sleep(60)
+"""
+
+
+def test_a_worker_keeps_what_it_has_and_ends_when_the_sweep_is_killed(folder: Path) -> None:
+    worker = WATCHING.format(patience=0.5)
+    command = [sys.executable, "-c", STARTER, worker]
+    with subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        wait_until((folder.parent / "begun").exists)
+        starter.kill()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert (folder.parent / "kept").exists()
+
+
+def test_a_process_that_another_one_started_is_not_watched(folder: Path) -> None:
+    before = threading.active_count()
+    workers.end_with(os.getpid())
+    assert threading.active_count() == before
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
