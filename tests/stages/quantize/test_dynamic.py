@@ -217,3 +217,29 @@ def test_weights_that_are_not_finite_are_blamed_on_their_layer() -> None:
         model.module.get_parameter("value.weight")[0, 0] = torch.inf
     with pytest.raises(StageError, match="value"):
         quantize(smoothing=None).run(model, context())
+
+
+def test_a_weight_tried_alone_is_served_as_a_stage_serves_it_that_keeps_the_others() -> None:
+    trials = quantize().trials(encoder(), context(), ())
+    parts = ["embed", "gate", "value", "mix.matrix", "head"]
+    assert [(each.part, each.level) for each in trials.trials] == [
+        (part, level) for part in parts for level in (16, 8)
+    ]
+    alone = quantize(keep_float=["embed", "gate", "value", "mix"]).run(encoder(), context()).model
+    assert alone is not None
+    tokens = context().data.split("calibration").batch(torch.arange(16)).inputs
+    with torch.no_grad(), trials.trials[-1].module() as module:
+        assert torch.equal(module(**tokens), alone.inference_module(context().example)(**tokens))
+
+
+def test_the_patch_of_a_stage_is_obeyed_by_it() -> None:
+    stage = quantize(keep_float=["embed"])
+    trials = stage.trials(encoder(), context(), (16.0, 8.0))
+    patch = trials.patch({"gate": None, "value": 8.0, "mix.matrix": 16.0, "head": 8.0})
+    assert patch.fields == {
+        "keep_float": ["embed", "gate"], "overrides": [{"modules": "mix", "bits": 16}],
+    }  # fmt: skip
+    result = quantize(**patch.fields).run(encoder(), context())
+    assert result.facts["bits"] == {"value.weight": 8, "mix.matrix": 16, "head.weight": 8}
+    with pytest.raises(StageError, match="7, 8 or 16 bits"):
+        stage.trials(encoder(), context(), (4.0,))
