@@ -4,7 +4,7 @@
       type: quantize.static
       weights: {bits: 8}
       activations: {bits: 8}
-      observer: {type: kl}
+      observer: {type: mse}
       weight_range: least_squares
       samples: 128
       equalize: true
@@ -45,7 +45,7 @@ from pydantic import Field
 from mcomp.config import shortens_to
 from mcomp.stage import Checkpoint, Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.quantization.config import Scheme
-from mcomp_stages.methods.quantization.observers.config import KL, ObserverChoice
+from mcomp_stages.methods.quantization.observers.config import MSE, ObserverChoice
 from mcomp_stages.methods.quantization.post_training.config import AdaRound, SmoothQuant, Tolerance
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class QuantizeStatic(Scheme, StageConfig):
     type: Literal["quantize.static"] = "quantize.static"
     observer: Annotated[
         ObserverChoice, Field(description="how the ranges of activations follow from the samples")
-    ] = KL()
+    ] = MSE()
     weight_range: Annotated[
         Literal["extremes", "least_squares"],
         Field(description="ends of a weight's grid: its extremes, or what rounds it with the least error"),

@@ -19,6 +19,7 @@ from mcomp_stages.export.onnx import ExportOnnx
 from mcomp_stages.methods.quantization import calibrate, compare
 from mcomp_stages.methods.quantization.post_training import reconstruct as rounding
 from mcomp_stages.methods.quantization.sensitivity import quantizers_of
+from mcomp_stages.models.vit import ViTConfig
 from mcomp_stages.quantize import static
 from mcomp_stages.quantize.static import QuantizeStatic
 from mcomp_stages.train.supervised import Train
@@ -112,6 +113,21 @@ def test_adaround_loses_less_of_the_outputs_and_equals_what_will_be_served() -> 
     assert result.facts["sqnr_db"]["output"] > plain.facts["sqnr_db"]["output"] + 1
     for nearest, chosen in result.facts["relative_error"].values():
         assert chosen <= nearest
+
+
+def test_a_transformer_takes_every_option() -> None:
+    spec = ViTConfig(patch=4, depth=1, width=12, heads=3, image_size=8, in_channels=1, num_classes=3)
+    torch.manual_seed(0)
+    image = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    pictures = TensorSplit(torch.arange(16), {"image": image}, torch.arange(16) % 3)
+    context = make_context(Splits(dict.fromkeys(("train", "calibration", "validation", "test"), pictures)))
+    options = {"smoothquant": {"strength": 0.5}, "adaround": {"per": "block", "steps": 20, "lr": 0.05}}
+    config = quantize(weights={"bits": 4}, samples=16, bias_correction=True, **options)
+    result = config.run(Model(spec.build().eval(), spec), context)
+    assert result.facts["converted"]["agreement"] >= 0.999
+    assert result.facts["smoothed"] == {"blocks.0.norm1": 0.5, "blocks.0.norm2": 0.5}
+    assert {"blocks.0.attn", "blocks.0.mlp"} <= set(result.facts["relative_error"])
+    assert "blocks.0.mlp.fc2" in result.facts["bias_shifts"]
 
 
 ROUGH = {"weights": {"bits": 3, "per": "tensor"}, "weight_range": "extremes"}

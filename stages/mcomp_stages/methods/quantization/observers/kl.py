@@ -7,25 +7,63 @@ affine one), so unsigned and two-sided activations are looked at as they will be
 cut at each end in turn. Zeros are not counted, because no grid moves them: a ReLU's would outweigh
 everything. Values beyond the range pile up at its end, as there; if that bin is empty, the quantized
 distribution is taken to have half a value there, where theirs would be infinitely far away.
+A value that comes again and again (a constant background behind a layer, one for each channel) is no part of
+a distribution's shape, as zero is none: its bin counts no more than twice what its neighbours do, and only as
+many values are cut off as two levels have room for. Else such values choose the range alone: MNIST's
+background cut off 88 % of the range behind a first layer.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mcomp_stages.methods.quantization.observers.config import KL
 from mcomp_stages.methods.quantization.observers.histogram import Bins
 from mcomp_stages.methods.quantization.observers.search import HistogramObserver, Loss, sums
 
 HALF = 0.5
+POINT_MASS = 2.0  # times the mean of the filled bins around it
+MOST_CUT = 2.0  # levels, if all values were evenly shared out among them
 
 
 def kl(config: KL) -> HistogramObserver:
     """Return an observer of the range that keeps most of the distribution."""
-    return HistogramObserver(divergence)
+    return HistogramObserver(bounded_divergence)
+
+
+def bounded_divergence(bins: Bins, levels: int) -> Loss:
+    """Return the divergence without point masses, infinite for spans that cut off too many values."""
+    mass = sums(bins.counts)
+    least_inside = (1 - MOST_CUT / levels) * mass[-1]
+    loss = divergence(without_point_masses(bins, levels), levels)
+
+    def bounded(first_C: Tensor, end_C: Tensor) -> Tensor:
+        inside_C = mass[end_C] - mass[first_C]
+        whole_C = (first_C == 0) & (end_C == len(bins.counts))
+        return torch.where((inside_C >= least_inside) | whole_C, loss(first_C, end_C), torch.inf)
+
+    return bounded
+
+
+def without_point_masses(bins: Bins, levels: int) -> Bins:
+    """Return bins of which none holds much more than the filled ones around it, a level's width each way.
+
+    A bin with nothing around it keeps what it has.
+    """
+    reach = max(len(bins.counts) // levels, 1)
+    around = torch.ones(1, 1, 2 * reach + 1, dtype=bins.counts.dtype)
+    around[..., reach] = 0
+    others, filled = (
+        functional.conv1d(each.view(1, 1, -1), around, padding=reach).flatten()
+        for each in (bins.counts, (bins.counts > 0).to(bins.counts.dtype))
+    )
+    most = torch.where(filled > 0, POINT_MASS * others / filled.clamp(min=1), bins.counts)
+    return replace(bins, counts=torch.minimum(bins.counts, most))
 
 
 def divergence(bins: Bins, levels: int) -> Loss:

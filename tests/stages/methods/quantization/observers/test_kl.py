@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcomp_stages.methods.quantization.observers.config import KL, MinMax
 from mcomp_stages.methods.quantization.observers.histogram import Bins, Histogram
-from mcomp_stages.methods.quantization.observers.kl import divergence
+from mcomp_stages.methods.quantization.observers.kl import MOST_CUT, divergence, without_point_masses
 from mcomp_stages.methods.quantization.observers.observer import Integers
 from tests.stages.methods.quantization.observers.streams import SYMMETRIC, UNSIGNED, laplace, normal, observed
 
@@ -53,7 +53,8 @@ def test_the_divergence_is_that_of_the_slow_loop(counts: list[int], data: st.Dat
 def test_the_chosen_end_is_the_best_of_those_looked_at() -> None:
     histogram = Histogram()
     histogram.update(laplace(3000).abs())
-    counts = histogram.bins(UNSIGNED).counts.int().tolist()
+    bins = histogram.bins(UNSIGNED)
+    counts = without_point_masses(bins, 16).counts.tolist()
     steps = (len(counts) - 16) // 256
     losses = {end: slow_divergence(counts, 0, end, 16) for end in range(len(counts), 15, -steps)}
     best = min(losses, key=lambda end: losses[end])
@@ -68,6 +69,40 @@ def test_an_outlier_is_cut_off_and_a_bulk_without_one_is_not() -> None:
     _, cut = observed(KL(), [with_outlier])
     assert 0.8 * bulk.max() < plain <= bulk.max()
     assert 0.5 * bulk.max() < cut < 200  # as fine as bins that 1000 made wide can tell
+
+
+def slow_without_point_masses(counts: list[int], reach: int) -> list[float]:
+    """Look around each bin."""
+    found: list[float] = []
+    for bin, count in enumerate(counts):
+        near = [
+            counts[at] for at in range(bin - reach, bin + reach + 1) if 0 <= at < len(counts) and at != bin
+        ]
+        filled = [each for each in near if each > 0]
+        found.append(min(count, 2 * sum(filled) / len(filled)) if filled else count)
+    return found
+
+
+@given(COUNTS, st.integers(2, 8))
+def test_a_bin_holds_no_more_than_twice_what_the_filled_ones_around_it_do(
+    counts: list[int], levels: int
+) -> None:
+    found = without_point_masses(Bins(torch.tensor(counts).double(), 0, 1.0, 0), levels)
+    assert found.counts.tolist() == pytest.approx(slow_without_point_masses(counts, len(counts) // levels))
+
+
+def test_a_background_does_not_choose_the_range() -> None:
+    strokes = normal(20_000).abs()
+    background = torch.tensor([0.031, 0.11, 0.4, 0.57]).repeat(40_000)
+    assert observed(KL(), [torch.cat([strokes, background])])[1] > 0.8 * observed(KL(), [strokes])[1]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([16, 256]))
+def test_no_more_is_cut_off_than_two_levels_have_room_for(seed: int, levels: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.rand(2000, generator=draw) ** float(torch.randint(1, 30, (), generator=draw))
+    _, high = observed(KL(), [values], Integers(levels))
+    assert int((values > high).sum()) <= MOST_CUT / levels * len(values)
 
 
 def test_fewer_levels_cut_more() -> None:
