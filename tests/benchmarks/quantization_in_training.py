@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from mcomp_stages.methods.quantization.learned.start import with_first_scales
 from mcomp_stages.methods.quantization.observers.config import MSE
 from mcomp_stages.methods.quantization.scheme import quantizers_for
 from mcomp_stages.models.resnet import ResNetConfig
+from mcomp_stages.quantize.binary import QuantizeBinary
+from mcomp_stages.quantize.mixed import QuantizeMixed
 from mcomp_stages.quantize.qat import QuantizeQat
 from mcomp_stages.tasks.classification import ClassificationConfig
 from mcomp_stages.train.supervised import Train
@@ -43,7 +45,7 @@ DATA = Mnist5kConfig(train=1000, image_size=20, augment=Augment(crop_padding=2))
 SPEC = ResNetConfig(depth=20, width=8, in_channels=1, num_classes=10)
 TASK = ClassificationConfig(num_classes=10)
 FROM_SCRATCH = {"epochs": 12, "optimizer": {"type": "sgd", "lr": 0.05}, "schedule": {"type": "one_cycle"}}
-FINE = {"epochs": 3, "optimizer": {"type": "sgd", "lr": 0.01}}
+FINE = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.01}}
 ENDS = [
     {"layer": end, "weights": {"bits": 8}, "activations": {"bits": 8}} for end in ("first", "last")
 ]  # first and last layer at 8 bits
@@ -120,32 +122,62 @@ def ptq(seed: int, bits: int) -> Model:
     return calibrated(started, where.example, asked.batches(where), MSE())
 
 
+def mixed(seed: int, mean_bits: float) -> Model:
+    """The widths of layers that a budget allows, first and last layer at 8 bits as in the others."""
+    asked = {
+        "budget": {"mean_bits": mean_bits},
+        "activations": {"bits": 8},
+        "sensitivity": "measured",
+        "overrides": ENDS,
+        "training": FINE,
+    }
+    result = QuantizeMixed.model_validate(asked).run(teacher(seed), context(seed)).model
+    assert result is not None
+    return result
+
+
+def binary(seed: int, **fields: Any) -> Model:
+    training = {"epochs": 6, "optimizer": {"type": "adamw", "lr": 0.004}}
+    asked = {"training": training, "first_step": {"epochs": 3}, **fields}
+    result = QuantizeBinary.model_validate(asked).run(teacher(seed), context(seed)).model
+    assert result is not None
+    return result
+
+
+def uniform_mean_bits(bits: int) -> float:
+    """Return the bits of a weight on average where all layers but the first and the last have `bits`."""
+    module = SPEC.build()
+    layers = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d | torch.nn.Linear)]
+    numels = [each.weight.numel() for each in layers]
+    ends = numels[0] + numels[-1]
+    return (8 * ends + bits * (sum(numels) - ends)) / sum(numels)
+
+
 def cells() -> dict[str, Callable[[int], Model]]:
     """Return what is measured, by name; each is given a seed."""
+    eight = {"activations": {"bits": 8}}
     found: dict[str, Callable[[int], Model]] = {"float": teacher}
     for bits in (4, 3, 2):
-        found[f"ptq {bits}"] = lambda seed, bits=bits: ptq(seed, bits)
+        found[f"ptq {bits}"] = partial(ptq, bits=bits)
         for method in ("minmax", "lsq"):
-            found[f"{method} {bits}"] = lambda seed, bits=bits, method=method: qat(
-                seed, bits, method={"type": method}
-            )
-    for method in ("lsq+", "pact", "dorefa"):
-        for bits in (3,):
-            found[f"{method} {bits}"] = lambda seed, bits=bits, method=method: qat(
-                seed, bits, method={"type": method}
-            )
-    for bits in (8, 4, 3):
+            found[f"{method} {bits}"] = partial(qat, bits=bits, method={"type": method})
+    found["lsq weights 3"] = partial(qat, bits=3, **eight)
+    found["mixed weights 3"] = partial(mixed, mean_bits=uniform_mean_bits(3))
+    found["binary activations 1"] = binary
+    found["ternary activations 8"] = partial(binary, weights="ternary", activations=8)
+    for bits in (8, 4):
         for rounding in ("stochastic", "nearest") if bits < 8 else ("stochastic",):
-            found[f"gradients {bits} {rounding}"] = lambda seed, bits=bits, rounding=rounding: trained(
-                seed, {"bits": bits, "rounding": rounding}
-            )
+            name = f"gradients {bits} {rounding}"
+            found[name] = partial(trained, gradients={"bits": bits, "rounding": rounding})
+    for method in ("lsq+", "pact", "dorefa"):
+        found[f"{method} 3"] = partial(qat, bits=3, method={"type": method})
     return found
 
 
 def measure(out: Path, seeds: int, only: str) -> None:
     figures = json.loads(out.read_text()) if out.exists() else {}
-    for name, make in cells().items():
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for name, make in cells().items():
             key = f"{name}/{seed}"
             if key in figures or only not in name:
                 continue
