@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
+from mcomp import plugins
 from mcomp.errors import StageError
+from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.edits import Masks
 from mcomp.training.config import SGD
 from mcomp_stages.methods.distillation.config import DistilledTraining
@@ -16,11 +19,18 @@ from mcomp_stages.methods.quantization import compare
 from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.quantize import qat
 from mcomp_stages.quantize.qat import QuantizeQat
-from tests.mcomp.training.setting import Quiet, make_context, same, small_model, weights
+from tests.mcomp.training.setting import Quiet, SmallConfig, make_context, same, small_model, weights
 from tests.stages.samples import sample_of
 
 TRAINING = DistilledTraining(epochs=2, optimizer=SGD(lr=0.05))
 QAT = QuantizeQat(training=TRAINING)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The architecture `small`, registered for one test."""
+    monkeypatch.setattr(plugins, "decorated", {})
+    plugins.model("small")(SmallConfig)
 
 
 def test_the_sample_in_the_manual_is_valid() -> None:
@@ -66,15 +76,19 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert same(first.state, second.state)
 
 
-def test_masked_weights_stay_zero() -> None:
+@pytest.mark.parametrize("scheme", [{}, {"weights": {"bits": 4}}, {"weights": {"bits": 2}}])
+def test_masked_weights_stay_zero(scheme: dict[str, Any], tmp_path: Path, registered: None) -> None:
     model = small_model().edited(Masks(names=("conv.weight",)))
     mask = torch.arange(9).reshape(3, 3).expand(4, 1, 3, 3) % 2 == 0
     model.state["masks.conv.weight"] = mask
     with torch.no_grad():
         model.module.get_parameter("conv.weight").mul_(mask)
-    result = QAT.run(model, make_context())
+    result = QuantizeQat.model_validate({"training": TRAINING, **scheme}).run(model, make_context())
     assert result.model is not None
-    assert not result.model.module.get_parameter("conv.weight")[~mask].any()
+    save_model(result.model, tmp_path)
+    for kept in (result.model, load_model(tmp_path)):
+        assert not kept.module.get_parameter("conv.weight")[~mask].any()
+        assert kept.module.get_parameter("conv.weight")[mask].any()
 
 
 def test_a_conversion_that_differs_fails_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
