@@ -84,10 +84,16 @@ def layer_ends(module: GraphModule) -> dict[Node, str]:
         if node.op == "call_function" and node.name.startswith(LAYERS):
             path = module_path(node)
             count[path] += 1
-            users = list(node.users)
-            is_normed = len(users) == 1 and users[0].name.startswith("batch_norm")
-            ends[users[0] if is_normed else node] = path if count[path] == 1 else f"{path}:{count[path]}"
+            ends[norm_behind(node) or node] = path if count[path] == 1 else f"{path}:{count[path]}"
     return ends
+
+
+def norm_behind(node: Node) -> Node | None:
+    """Return the batch norm that alone reads a value, be it in another type, or None."""
+    users = list(node.users)
+    if len(users) == 1 and users[0].name.startswith("to"):
+        return norm_behind(users[0])
+    return users[0] if len(users) == 1 and users[0].name.startswith("batch_norm") else None
 
 
 def served_values(path: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

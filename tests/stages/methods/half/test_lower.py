@@ -12,6 +12,8 @@ from mcomp.model.graph import module_path
 from mcomp.model.model import Model
 from mcomp_stages.methods.half.choice import half_weights
 from mcomp_stages.methods.half.edit import HalfType, HalfWeights
+from mcomp_stages.methods.half.proof import require_near
+from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from tests.stages.methods.quantization.nets import float_model, pictures
 
 INPUTS = pictures()
@@ -105,3 +107,13 @@ def test_each_conversion_stands_once() -> None:
 def test_a_weight_that_the_model_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="the model has no such weight"):
         float_model().edited(HalfWeights(dtype="float16", weights=("nothing.weight",)))
+
+
+@pytest.mark.parametrize("activations", [False, True])
+def test_layers_are_compared_behind_their_batch_norms_whatever_is_converted_between(
+    activations: bool,
+) -> None:
+    original = float_model()
+    graph = canonical_graph(original.module, EXAMPLE)
+    ratios = require_near(graph, served(halved(original, "float16", activations)), INPUTS, 50.0)
+    assert list(ratios) == ["stem", "conv", "shortcut", "fc"]
