@@ -240,8 +240,8 @@ class Planner:
                 self.nested[file, ref.overrides] = (other, self.chain(other))
         other, chain = self.nested[file, ref.overrides]
         models = [name for name in chain.tails if stage_of(other.recipe, name).exports is None]
-        if not models:
-            raise problem(loaded, (*path, "recipe"), f"{file.name} has no stage that makes a model")
+        if not models and ref.stage is None:
+            return chain.start  # a recipe that only exports stands for the model that it exports
         name = ref.stage or models[-1]
         if name not in chain.tails:
             what = f"{file.name} has no stage '{name}' in its pipeline"

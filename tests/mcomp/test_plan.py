@@ -362,11 +362,14 @@ def test_a_reference_to_a_stage_that_is_not_there_lists_those_that_are(plan: Mak
     assert message.endswith("choose one of: train")
 
 
-def test_a_reference_to_a_recipe_that_makes_no_model_is_refused(plan: MakePlan, tmp_path: Path) -> None:
+def test_a_recipe_that_only_exports_stands_for_its_checkpoint(plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(b"weights")
     only = TEACHER.replace("{type: lenet5}", "{type: lenet5, checkpoint: w.pt}")
     only = only[: only.index("  train:")] + "  save: {type: export.onnx}\n"
-    assert "teacher.yaml has no stage that makes a model" in refused(plan, teacher=(TEACHER, only))
+    made = plan(teacher=(TEACHER, only))
+    (teacher,) = made.step(made.pipeline["distill"]).models.values()
+    assert isinstance(teacher, Origin)
+    assert teacher.checkpoint == tmp_path / "w.pt"
 
 
 def test_a_mistake_in_another_recipe_is_told_at_its_place_there(plan: MakePlan) -> None:
