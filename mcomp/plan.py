@@ -254,10 +254,12 @@ class Planner:
         """Add the step of one stage behind `tail`; return its key and the model after it."""
         recipe, config = loaded.recipe, stage_of(loaded.recipe, name)
         form = next_form(loaded, name, tail.form)
-        models = {ref: self.resolve(ref, loaded, ("stages", name, *path)).key for path, ref in refs(config)}
+        models = {ref: self.resolve(ref, loaded, ("stages", name, *path)) for path, ref in refs(config)}
         with placed_at(loaded.composed, "data"):
             content = self.digest(cast(DataConfig, recipe.data))
-        key_json = step_key(recipe, config, tail.key_json, models, content)
+        key_json = step_key(
+            recipe, config, tail.key_json, {ref: each.key for ref, each in models.items()}, content
+        )
         if target is not None:
             key_json["target"] = target.key
         key = fingerprint(key_json)
@@ -271,7 +273,7 @@ class Planner:
                 loaded=loaded,
                 path=("stages", name),
                 source=tail.source,
-                models=models,
+                models={ref: each.source for ref, each in models.items()},
                 target=target.source if target else None,
             ),
         )

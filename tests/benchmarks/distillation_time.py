@@ -2,9 +2,9 @@
 
 python tests/benchmarks/distillation_time.py --rounds 7
 
-Trainings in turns, processor time, one thread. An epoch is what a longer training takes more than a shorter one,
-by epoch; its validation is part of it. The answers of the teacher are there before, as they are for every stage
-and job but the first.
+Trainings in turns, processor time, one thread. An epoch is what a longer training takes more than a shorter
+one, by epoch, validation included. The answers of the teacher are there before, as they are for every
+stage and job but the first.
 """
 
 from __future__ import annotations
