@@ -13,7 +13,7 @@ from mcomp_stages.methods.quantization.canonical import DROPOUTS, is_global_pool
 aten = torch.ops.aten
 
 LayerKind = Literal["convolution", "transposed convolution", "linear"]
-JointKind = Literal["addition", "product", "concatenation", "average pooling", "matrix product"]
+JointKind = Literal["addition", "product", "concatenation", "average pooling"]
 
 CONVOLUTIONS = (
     aten.conv1d.default,
@@ -46,7 +46,6 @@ JOINTS: dict[Any, JointKind] = {
     aten.cat.default: "concatenation",
     aten.avg_pool1d.default: "average pooling",
     aten.avg_pool2d.default: "average pooling",
-    aten.matmul.default: "matrix product",
 }
 # Computed in float between two grids; runtimes have no integers for most of them.
 POINTWISE = (
@@ -105,7 +104,7 @@ def joint_kind(node: Node) -> JointKind | None:
     if is_global_pool(node):
         return "average pooling"
     kind = JOINTS.get(node.target)
-    if kind in ("addition", "product", "matrix product"):
+    if kind in ("addition", "product"):
         both = all(isinstance(value, Node) for value in node.args) and len(node.args) == 2
         return kind if both and not node.kwargs else None
     return kind

@@ -7,11 +7,11 @@ Rules (found by reading ONNX Runtime's optimised graphs; other placements leave 
 - inputs and output of additions, products, concatenations and average pooling, if the inputs are integers;
 - max-pooling, reshapes, slices, padding and nearest neighbours keep the grid of their input;
 - embeddings are kept in bytes, a scale for each row; what is looked up becomes floats;
-- what a transformer does between its linears stays in float: residual additions, norms, softmax and GELU.
+- what a transformer does between its linears stays in float: attention, residual additions, norms and GELU.
   Their grids cost accuracy, and integers gain no time there. So a linear on more than rows gives floats.
 - between two grids every other function of single values may stand: it is computed in float.
 
-Which layers and joints there are is the runtime's to say (`presets`).
+Which layers there are is the runtime's to say (`presets`).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def placement(graph: Graph, keep_float: Collection[str] = (), runtime: Runtime =
                 missing.append(module_path(node))
         elif is_table(node) and not any(module_path(user) in keep_float for user in node.args[0].users):
             tables.append(Layer(module_path(node), str(node.args[0].target), ""))
-        elif joint_kind(node) in runtime.joints:
+        elif joint_kind(node) is not None:
             place_joint(node, search)
         elif node.target in POINTWISE + RESIZES and search.is_integer([search.origin(node.args[0])]):
             search.integer.add(node)
@@ -169,9 +169,7 @@ def place_layer(node: Node, search: Search) -> None:
 
 def place_joint(node: Node, search: Search) -> None:
     origins = [search.origin(value) for value in node.all_input_nodes]
-    if joint_kind(node) == "matrix product":
-        search.wanted.update(origins)
-    elif search.is_integer(origins):
+    if search.is_integer(origins):
         search.wanted.update(origins)
         search.wanted.add(fused_end(node))
 

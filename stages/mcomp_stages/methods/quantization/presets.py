@@ -1,4 +1,4 @@
-"""What each runtime multiplies in integers, what it joins in integers, and which grids it is fast on.
+"""Which layers each runtime has in integers, and which grids it is fast on.
 
 Free of torch. A preset gives the defaults of a scheme's grids, and says where quantizers stand: only where
 the runtime makes an integer operator of what is between them.
@@ -11,21 +11,18 @@ from typing import Any, Literal
 
 Preset = Literal["onnxruntime_x86", "openvino", "arm_xnnpack"]
 
-CONVOLUTIONAL_JOINTS = frozenset({"addition", "product", "concatenation", "average pooling"})
-
 
 @dataclass(frozen=True)
 class Runtime:
     """A runtime on a kind of processor.
 
-    `layers` and `joints` are kinds of `kinds`. `grids` are the fields of a scheme that differ from its
+    `layers` are kinds of `kinds`. `grids` are the fields of a scheme that differ from its
     defaults; `activation_bits` and `weight_grids` what it has operators for. `resizes_integers`: whether
     resizing to the nearest neighbour runs on integers.
     """
 
     words: str
     layers: frozenset[str] = frozenset({"convolution", "linear"})
-    joints: frozenset[str] = CONVOLUTIONAL_JOINTS
     grids: dict[str, dict[str, Any]] = field(default_factory=dict)
     activation_bits: frozenset[int] = frozenset({2, 3, 4, 5, 6, 7, 8, 16})
     weight_grids: frozenset[str] = frozenset({"tensor", "channel", "group"})
@@ -47,7 +44,6 @@ RUNTIMES: dict[Preset, Runtime] = {
     "openvino": Runtime(
         "OpenVINO",
         layers=frozenset({"convolution", "transposed convolution", "linear"}),
-        joints=CONVOLUTIONAL_JOINTS | {"matrix product"},
         activation_bits=frozenset({2, 3, 4, 5, 6, 7, 8}),
         weight_grids=frozenset({"tensor", "channel"}),
     ),
