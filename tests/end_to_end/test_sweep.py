@@ -66,3 +66,13 @@ def test_swept_values_that_are_wrong_are_told_before_anything_starts(tmp_path: P
         "stages.prune.target.macs=half",
     ]
     assert files_below(tmp_path) == before
+
+
+def test_four_students_of_a_sweep_ask_their_teacher_once(tmp_path: Path) -> None:
+    write_recipes(tmp_path, "require:\n  size_ratio: {min: 2.0}\n", "")
+    rates = ",".join(f"{{type: sgd, lr: 0.0{rate}}}" for rate in range(1, 5))
+    swept = (f"stages.distill.training.optimizer={rates}", "pipeline=[distill]")
+    done = mcomp("run", "-m", "tiny.yaml", *swept, "--store", "kept", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert computed(Store(tmp_path / "kept")) == {"teacher/train": 1, "tiny/distill": 4}
+    assert len(list(tmp_path.glob("kept/artifacts/*/*/shared/tensors.safetensors"))) == 1
