@@ -121,7 +121,9 @@ def test_a_sweep_that_is_stopped_goes_on_where_each_of_its_jobs_was(
     assert unfinished(kept.root) == []
     record = read_sweep(kept, kept.sweeps()[0])
     assert record.status == "interrupted"
-    assert {(job.status, job.exit_code) for job in record.jobs} == {("interrupted", 128 + number)}
+    assert {job.status for job in record.jobs} == {"interrupted"}
+    # A job hears of it from its sweep, by SIGTERM, or from whoever sent the signal to all.
+    assert {job.exit_code for job in record.jobs} <= {128 + number, 128 + TERM}
     assert {job.ledger.status for job in record.jobs if job.ledger} == {"interrupted"}
     again = mcomp("run", *SWEEP, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
