@@ -64,28 +64,38 @@ def unpacking(
         graph.initializer.append(numpy_helper.from_array(values, f"{prefix}:{part}"))
         return f"{prefix}:{part}"
 
-    def step(operator: str, inputs: list[str], part: str, **attributes: Any) -> onnx.NodeProto:
-        output = f"{prefix}:{part}"
-        return helper.make_node(operator, inputs, [output], name=output, **attributes)
+    def shared(part: str, values: np.ndarray) -> str:
+        known = f"bits{stream.bits}:{part}"  # of all weights of this width
+        if all(each.name != known for each in graph.initializer):
+            graph.initializer.append(numpy_helper.from_array(values, known))
+        return known
 
-    shifts = constant("shifts", np.arange(stream.per_byte, dtype=np.uint8) * stream.bits)
-    mask = constant("mask", np.array((1 << stream.bits) - 1, dtype=np.uint8))
+    def step(operator: str, inputs: list[str], part: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs, [f"{prefix}:{part}"], **attributes)
+
+    shifts = shared("shifts", np.arange(stream.per_byte, dtype=np.uint8) * stream.bits)
+    mask = shared("mask", np.array((1 << stream.bits) - 1, dtype=np.uint8))
     yield step("BitShift", [name, shifts], "shifted", direction="RIGHT")
-    yield step("BitwiseAnd", [f"{prefix}:shifted", mask], "masked")
-    yield step("Reshape", [f"{prefix}:masked", constant("flat", np.array([-1]))], "row")
-    ends = [constant(part, np.array([end])) for part, end in (("first", 0), ("end", int(np.prod(dims))))]
-    yield step("Slice", [f"{prefix}:row", *ends], "codes")
+    yield step("BitwiseAnd", [f"{prefix}:shifted", mask], "codes")
+    codes, num_codes = f"{prefix}:codes", int(np.prod(dims))
+    if num_codes % stream.per_byte:  # the last byte is filled up
+        yield step("Reshape", [codes, shared("flat", np.array([-1]))], "row")
+        ends = [shared("first", np.array([0])), constant("end", np.array([num_codes]))]
+        yield step("Slice", [f"{prefix}:row", *ends], "cut")
+        codes = f"{prefix}:cut"
     shape = constant("dims", np.array(dims, dtype=np.int64))
     if not stream.is_signed and zero_point is None:
-        yield step("Reshape", [f"{prefix}:codes", shape], "integers")
+        yield step("Reshape", [codes, shape], "integers")
         return
-    yield step("Reshape", [f"{prefix}:codes", shape], "shaped")
+    yield step("Reshape", [codes, shape], "shaped")
     yield step("Cast", [f"{prefix}:shaped"], "wide", to=TensorProto.INT32)  # runtimes subtract in int32 only
-    gained, offset = f"{prefix}:wide", np.array(stream.offset, dtype=np.int32)
+    gained = f"{prefix}:wide"
     if stream.gain > 1:
-        yield step("Mul", [gained, constant("gain", np.array(stream.gain, dtype=np.int32))], "gained")
+        yield step("Mul", [gained, shared("gain", np.array(stream.gain, dtype=np.int32))], "gained")
         gained = f"{prefix}:gained"
     if zero_point is not None and not stream.is_signed:
-        offset = zero_point.astype(np.int32)
-    yield step("Sub", [gained, constant("offset", offset)], "centred")
+        offset = constant("offset", zero_point.astype(np.int32))
+    else:
+        offset = shared("offset", np.array(stream.offset, dtype=np.int32))
+    yield step("Sub", [gained, offset], "centred")
     yield step("Cast", [f"{prefix}:centred"], "integers", to=TensorProto.INT8)
