@@ -48,8 +48,8 @@ from mcomp_stages.train.supervised import Train
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # by the number of seeds
 SHAPE = {"in_channels": 1, "num_classes": 10}
 STUDENT = LeNet5Config.model_validate({**SHAPE, "image_size": 28})
-TEACHER = ResNetConfig.model_validate({**SHAPE, "depth": 20, "width": 8})
-ASSISTANT = ResNetConfig.model_validate({**SHAPE, "depth": 20, "width": 4})
+TEACHER = ResNetConfig.model_validate({**SHAPE, "depth": 20, "width": 16})
+ASSISTANT = ResNetConfig.model_validate({**SHAPE, "depth": 20, "width": 8})
 TRAINING = {"epochs": 15, "optimizer": {"type": "adamw", "lr": 0.004}, "schedule": {"type": "one_cycle"}}
 TWICE = {**TRAINING, "epochs": 30}
 TEACHERS = [RecipeRef(recipe=f"teacher {number}") for number in range(3)]
