@@ -4,8 +4,8 @@
       type: prune.hessian
       method: obs
       sparsity: 0.6
-      samples: 128
-      damping: 0.01
+      samples: 256
+      damping: 0.1
 
 Layer after layer, on unlabelled calibration samples and on what the sparse layers before it give: `obs`
 chooses weights by the inverse Hessian of the layer's output error and lets the rest of each row make up for
@@ -15,7 +15,8 @@ Fisher information say which weights cost least, and how the others change.
 
 `sparsity` is the share of every chosen layer; `pattern: {keep: 2, of: 4}` in its place leaves at most 2 of
 every 4 neighbouring inputs. `damping` is added to the diagonal of each Hessian, relative to its mean: more
-of it helps where inputs depend on each other or samples are few. Memory is that of the model and the Hessians
+of it helps where inputs depend on each other or samples are few. A linear that runs once for each sample
+wants more samples than it has inputs: with fewer, `obs` fits what it has seen. Memory is that of the model and the Hessians
 of the layers that read one input; finished layers are kept when the stage is interrupted. Masks stay, as
 those of `prune.unstructured` do.
 
@@ -59,7 +60,7 @@ class PruneHessian(ChosenLayers, StageConfig):
     samples: int = shortens_to(8, default=128, ge=2, description="calibration samples")
     damping: Annotated[
         float, Field(gt=0, lt=1, description="added to a Hessian's diagonal, relative to its mean")
-    ] = 0.01
+    ] = 0.1
     recover: Annotated[
         DistilledTraining | None, Field(description="training of what stays, also with teachers")
     ] = None
