@@ -16,9 +16,9 @@ Fisher information say which weights cost least, and how the others change.
 `sparsity` is the share of every chosen layer; `pattern: {keep: 2, of: 4}` in its place leaves at most 2 of
 every 4 neighbouring inputs. `damping` is added to the diagonal of each Hessian, relative to its mean: more
 of it helps where inputs depend on each other or samples are few. A linear that runs once for each sample
-wants more samples than it has inputs: with fewer, `obs` fits what it has seen. Memory is that of the model and the Hessians
-of the layers that read one input; finished layers are kept when the stage is interrupted. Masks stay, as
-those of `prune.unstructured` do.
+wants more samples than it has inputs: with fewer, `obs` fits what it has seen. Memory is that of the model
+and the Hessians of the layers that read one input; finished layers are kept when the stage is interrupted.
+Masks stay, as those of `prune.unstructured` do.
 
 Sources: LeCun et al. 1990 (obd); Hassibi & Stork 1993 (obs); Frantar & Alistarh 2023, arXiv:2301.00774
 (SparseGPT: obs in one sweep); Sun et al. 2023, arXiv:2306.11695 (wanda); Singh & Alistarh 2020,

@@ -21,7 +21,7 @@ is a control. `scope: layer` takes the same share of every layer, `global` compa
 
 `schedule`: `one_shot`, then `recover`; `iterative`, in rounds of pruning and `recover`, with `rewind` back to
 the weights of another model of the same structure each time (lottery tickets); `gradual` inside of `recover`,
-which costs least accuracy at high sparsities.
+which wants a training long enough to go on for a while after the last mask.
 
 Sources: Han et al. 2015, arXiv:1506.02626 (magnitude, rounds); Mao et al. 2017, arXiv:1705.08922 (grains);
 Zhu & Gupta 2017, arXiv:1710.01878 (gradual); Sanh et al. 2020, arXiv:2005.07683 (movement); Frankle & Carbin
