@@ -45,7 +45,7 @@ def changes(step: str, before: Plan, after: Plan) -> list[str]:
 SAID = {
     ("prune", "stages.prune.target.macs=0.4"): ["target.macs: 0.6 -> 0.4"],
     ("distill", "stages.distill.training.epochs=3"): ["training.epochs: 1 -> 3"],
-    ("distill", "stages.distill.loss={type: dkd}"): ["loss.type: kd -> dkd"],
+    ("distill", "stages.distill.loss={type: dkd}"): ["loss.0.type: kd -> dkd"],
     ("prune", "stages.prune.skip=[conv1]"): ['skip: [] -> ["conv1"]'],
     ("qat", "stages.prune.importance=l1"): ["its input changed (see step 3)"],
     ("distill", "seed=3"): ["seed: 0 -> 3"],

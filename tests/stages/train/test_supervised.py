@@ -17,7 +17,7 @@ def test_sample_in_the_manual_is_valid() -> None:
 
 def test_it_is_the_loop_with_the_tasks_loss() -> None:
     result = Train(training=Training(epochs=2)).run(small_model(), make_context())
-    plain = fit(small_model(), Training(epochs=2), make_context(), label="", loss=label_loss)
+    plain = fit(small_model(), Training(epochs=2), make_context(), label="train", loss=label_loss)
     assert result.model is not None
     assert same(weights(result.model), weights(plain.model))
 
@@ -28,7 +28,8 @@ def test_facts_are_plain_json_with_a_line_for_each_epoch() -> None:
     assert facts["epochs"] == 2
     assert facts["best_epoch"] in (1, 2)
     assert [line["number"] for line in facts["history"]] == [1, 2]
-    assert facts["history"][0].keys() == {"number", "lr", "train_loss", "metric", "validation_loss"}
+    figures = {"number", "lr", "train_loss", "metric", "validation_loss", "gradient_error"}
+    assert facts["history"][0].keys() == figures
 
 
 def test_it_takes_models_in_any_form_and_quantized_ones_stay_quantized() -> None:

@@ -103,7 +103,7 @@ def test_weights_alone_are_stored_as_integers_and_multiplied_as_floats(bits: int
         expected, got = trained(**pictures()), converted(**pictures())
     assert torch.allclose(got, expected, atol=1e-5)
     assert not torch.equal(expected, model.module(**pictures()))
-    kind = ("int4" if symmetric else "uint4") if bits <= 4 else "integers"
+    kind = f"{'int' if symmetric else 'uint'}{bits}" if bits <= 4 else "integers"
     assert {f"conv.weight_{kind}", f"fc.weight_{kind}"} <= dict(converted.named_buffers()).keys()
 
 
