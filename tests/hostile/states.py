@@ -45,7 +45,7 @@ def state_at_start() -> State:
     from mcomp.training.resume import captured
     from tests.mcomp.training.setting import make_context, small_model
 
-    found = captured(start(small_model().module, training(), make_context()), Precision())
+    found = captured(start(small_model().module, training(), make_context(), None), Precision())
     tensors = {name: tensor.detach().clone() for name, tensor in found.tensors.items()}
     return tensors, json.loads(json.dumps(found.numbers))
 
