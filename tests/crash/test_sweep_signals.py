@@ -135,6 +135,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_each_of_its_jobs_was(
 def test_a_sweep_that_is_stopped_twice_ends_at_once(tmp_path: Path) -> None:
     process, workers = started_training(tmp_path)
     os.kill(process.pid, TERM)
+    time.sleep(0.05)  # of two that wait together Python hears the lower number first
     os.kill(process.pid, INT)
     said = ended(process)
     assert process.returncode in (128 + TERM, -TERM, -INT), said
