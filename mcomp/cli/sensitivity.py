@@ -55,7 +55,7 @@ class Levels(click.ParamType[tuple[float, ...]]):
     default="task",
     show_default=True,
     help="The task's metric on validation; without labels the SQNR of the outputs on calibration; or, of "
-    "channels, the milliseconds in ONNX Runtime.",
+    "channels, blocks and ranks, the milliseconds in ONNX Runtime.",
 )
 @click.option(
     "--limit",
@@ -63,7 +63,7 @@ class Levels(click.ParamType[tuple[float, ...]]):
     help="What one part may cost: a drop of the metric (0.005), or the smallest SQNR in dB (20).",
 )
 @click.option(
-    "--levels", type=Levels(), default=(), metavar="LIST", help="Bits or ratios to try, like 8,4 or 0.25,0.5."
+    "--levels", type=Levels(), default=(), metavar="LIST", help="Bits or shares to try, like 8,4 or 0.25,0.5."
 )
 @click.option(
     "--samples", type=click.IntRange(min=2), help="Measure on so many samples; for the SQNR 128, else all."
@@ -89,10 +89,10 @@ def sensitivity(
 ) -> None:
     """Measure what each part of the model costs when STAGE of RECIPE changes it alone, and print a patch.
 
-    For a stage that quantizes, a part is a layer; for one that prunes, channels that are cut together, at
-    several ratios. The stages before are run first where the store does not have them. Each figure is kept:
-    what was interrupted goes on. The patch is YAML for the recipe: layers to keep in float or at another
-    width, or ratios by layer.
+    For a stage that quantizes, a part is a layer; for one that prunes, channels that are cut together, a
+    layer that gets zeros or lower ranks, or a block. The stages before are run first where the store does not
+    have them. Each figure is kept: what was interrupted goes on. The patch is YAML for the recipe: layers to
+    keep in float or at another width, ratios or ranks by layer, or layers and blocks to skip.
 
     \b
     Examples

@@ -27,7 +27,7 @@ arXiv:2004.14340 (fisher). Differs: see `mcomp_stages/methods/sparsity`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,6 +38,7 @@ from mcomp_stages.methods.sparsity.config import ChosenLayers, Pattern
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.sparsity.chosen import Chosen
     from mcomp_stages.methods.sparsity.second_order import Goal
 
@@ -46,6 +47,7 @@ class PruneHessian(ChosenLayers, StageConfig):
     """Zeros without training: optimal brain surgeon by layers, Wanda, the Hessian's diagonal, or Fisher."""
 
     forms = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "sparsity"
 
     type: Literal["prune.hessian"] = "prune.hessian"
     method: Annotated[
@@ -91,6 +93,31 @@ class PruneHessian(ChosenLayers, StageConfig):
             require_pattern(result, chosen, self.pattern, "input")
         zeros = require_zeros(result, [each.name for each in chosen], self.goal().share)
         return StageResult(result, facts={**zeros, **facts})
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return one layer after the other with zeros, on what the dense layers before it give."""
+        from mcomp_stages.methods.sparsity.chosen import chosen_weights
+        from mcomp_stages.methods.sparsity.nm import require_divisible
+        from mcomp_stages.methods.sparsity.trials import sparsity_trials
+
+        chosen = {each.path: each for each in chosen_weights(model.module, self.layers, self.skip)}
+        if self.pattern is not None:
+            require_divisible(tuple(chosen.values()), self.pattern, "input")
+        own = self.goal().share
+        stages = {share: self.at(share) for share in (*levels, own)}
+
+        def sparse(path: str, share: float) -> Model:
+            return stages[share].pruned(model, (chosen[path],), context)[0]
+
+        return sparsity_trials(model, list(chosen), sparse, own, self.skip, levels)
+
+    def at(self, share: float) -> PruneHessian:
+        """Return the stage with another share of zeros. Raises StageError if its pattern cannot have it."""
+        from mcomp_stages.methods.sparsity.trials import pattern_of
+
+        if self.pattern is None:
+            return self.model_copy(update={"sparsity": share})
+        return self.model_copy(update={"pattern": pattern_of(self.pattern, share)})
 
     def goal(self) -> Goal:
         """Return how many weights go."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.blocks.influence import Witness
 
 
@@ -45,6 +46,7 @@ class PruneLayers(StageConfig):
     """Leave out the blocks that do least, then train what is left."""
 
     forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "blocks"
 
     type: Literal["prune.layers"] = "prune.layers"
     importance: Annotated[BlockImportance, Field(description="what a block is scored by")] = "influence"
@@ -98,6 +100,15 @@ class PruneLayers(StageConfig):
         names = [name for step in steps for name in step["removed"]]
         facts = {**steps[0], "removed": names, **shares(now, whole, context.example)}
         return recovered(now, self.recover, facts, context)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return the model without one block after the other. Raises StageError."""
+        from mcomp_stages.methods.blocks.blocks import removable_blocks
+        from mcomp_stages.methods.blocks.trials import block_trials
+        from mcomp_stages.methods.latency_target import Stopwatch
+
+        blocks = removable_blocks(model.module, context.example, self.blocks, self.skip)
+        return block_trials(model, blocks, self.skip, levels, lambda: Stopwatch(model, context, 1, 1))
 
     def choose(
         self, model: Model, whole: Mapping[str, float], number: int, removed: int, context: Context

@@ -33,6 +33,7 @@ from mcomp_stages.methods.lowrank.config import GivenRanks, LowRankTarget
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.lowrank.choice import Choice, Chosen
 
 
@@ -40,6 +41,7 @@ class PruneLowRank(StageConfig):
     """Give layers the ranks that a target allows, then train what is left."""
 
     forms: ClassVar[Mapping[Form, Form]] = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "ratio"
 
     type: Literal["prune.lowrank"] = "prune.lowrank"
     target: Annotated[
@@ -85,6 +87,17 @@ class PruneLowRank(StageConfig):
         thin = decomposed(model, edit)
         require_equal_to_products(thin, model, edit, context.example)
         return recovered(thin, self.recover, chosen["facts"], context)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return one layer after the other, factorized. Raises StageError."""
+        from mcomp_stages.methods.latency_target import Stopwatch
+        from mcomp_stages.methods.lowrank.candidates import candidates
+        from mcomp_stages.methods.lowrank.trials import lowrank_trials
+
+        found, _ = candidates(model, context.example, self.layers, self.skip)
+        return lowrank_trials(
+            model, context.example, found, self.round_to, levels, lambda: Stopwatch(model, context, 1, 1)
+        )
 
     def choose(self, model: Model, context: Context) -> Checkpoint:
         """Return the ranks as an edit, and what the report says of them. Raises StageError."""

@@ -23,7 +23,7 @@ the groups of `prune.channels`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,12 +33,14 @@ from mcomp_stages.methods.sparsity.config import Axis, ChosenLayers, Pattern
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
 
 
 class PruneNm(Pattern, ChosenLayers, StageConfig):
     """At most n weights in every m neighbours, exactly, then training of what stays."""
 
     forms = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "sparsity"
 
     type: Literal["prune.nm"] = "prune.nm"
     keep: Annotated[int, Field(ge=1, description="weights that stay")] = 2
@@ -69,6 +71,26 @@ class PruneNm(Pattern, ChosenLayers, StageConfig):
         require_pattern(result, chosen, self, self.axis)
         zeros = require_zeros(result, tuple(done.tensors), 1 - self.keep / self.of)
         return StageResult(result, facts={**zeros, **facts})
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return one layer after the other with the pattern, in the order that channels have."""
+        from mcomp_stages.methods.sparsity.chosen import chosen_weights
+        from mcomp_stages.methods.sparsity.masks import with_masks
+        from mcomp_stages.methods.sparsity.nm import pattern_mask, require_divisible
+        from mcomp_stages.methods.sparsity.trials import pattern_of, sparsity_trials
+
+        chosen = {each.path: each for each in chosen_weights(model.module, self.layers, self.skip)}
+        require_divisible(tuple(chosen.values()), self, self.axis)
+        patterns = {level: pattern_of(self, level) for level in (*levels, 1 - self.keep / self.of)}
+
+        def sparse(path: str, share: float) -> Model:
+            each = chosen[path]
+            held = model.state.get(f"masks.{each.name}")
+            return with_masks(
+                model, {each.name: pattern_mask(each.parameter, patterns[share], self.axis, held)}
+            )
+
+        return sparsity_trials(model, list(chosen), sparse, 1 - self.keep / self.of, self.skip, levels)
 
     def masks(self, model: Model, context: Context) -> Checkpoint:
         """Return the masks by weight, after the edits that reorder channels."""

@@ -30,7 +30,7 @@ Zhu & Gupta 2017, arXiv:1710.01878 (gradual); Sanh et al. 2020, arXiv:2005.07683
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,7 @@ from mcomp_stages.methods.sparsity.config import (
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.sparsity.schedules import Pruning
 
 
@@ -55,6 +56,7 @@ class PruneUnstructured(ChosenLayers, StageConfig):
     """Zeros inside of weights, by magnitude or movement: at once, in rounds, or while training."""
 
     forms = {Form.FLOAT: Form.FLOAT}
+    varies: ClassVar[str | None] = "sparsity"
 
     type: Literal["prune.unstructured"] = "prune.unstructured"
     sparsity: Share
@@ -92,6 +94,24 @@ class PruneUnstructured(ChosenLayers, StageConfig):
         result = SCHEDULES[self.schedule.type](model, pruning, self.schedule, context)
         zeros = require_zeros(result.model, tuple(pruning.selector.shapes), self.sparsity)
         return StageResult(result.model, facts={**zeros, **result.facts})
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        """Return one layer after the other with zeros, before any training. Raises StageError."""
+        from mcomp.errors import StageError
+        from mcomp_stages.methods.sparsity.masks import held_masks, with_masks
+        from mcomp_stages.methods.sparsity.trials import sparsity_trials
+
+        if self.importance == "movement":
+            raise StageError("movement is seen while training, and trials do not train: set importance: l1")
+        selector = self.pruning(model, context).selector
+
+        def sparse(path: str, share: float) -> Model:
+            alone = selector.of_layer(path)
+            weights = {name: model.module.get_parameter(name) for name in alone.shapes}
+            return with_masks(model, alone.masks(weights, held_masks(model.state, tuple(weights)), share))
+
+        shares = levels or (0.5, 0.7, 0.9)
+        return sparsity_trials(model, selector.layers, sparse, self.sparsity, self.skip, shares)
 
     def pruning(self, model: Model, context: Context) -> Pruning:
         """Return what is pruned, how much, and how the rest is trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,16 @@ class Selector:
     block: Block = (1, 4)
     scope: Scope = "global"
     seed: int = 0
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The paths of the layers whose weights these are."""
+        return tuple(dict.fromkeys(name.rpartition(".")[0] for name in self.shapes))
+
+    def of_layer(self, path: str) -> Selector:
+        """Return the selector among the weights of one layer alone."""
+        own = {name: shape for name, shape in self.shapes.items() if name.rpartition(".")[0] == path}
+        return replace(self, shapes=own, scope="layer")
 
     @cached_property
     def index(self) -> dict[str, Tensor]:
