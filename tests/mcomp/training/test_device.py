@@ -9,7 +9,7 @@ from mcomp.training.device import to_device
 CPU = torch.device("cpu")
 
 
-def gray_images_NCHW(count: int) -> torch.Tensor:
+def gray_images(count: int) -> torch.Tensor:
     """Return images whose strides are those of (N, H, W, 1), as a crop or a decoder leaves them."""
     return torch.randn(count, 6, 6, 1).permute(0, 3, 1, 2)
 
@@ -20,7 +20,7 @@ def moved(image: torch.Tensor) -> torch.Tensor:
 
 
 def test_gray_images_do_not_make_convolutions_compute_in_channels_last() -> None:
-    image = gray_images_NCHW(8)
+    image = gray_images(8)
     convolution = torch.nn.Conv2d(1, 4, 3)
     assert convolution(image).is_contiguous(memory_format=torch.channels_last)  # the trap
     assert convolution(moved(image)).is_contiguous()
