@@ -21,7 +21,7 @@ from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
 from mcomp.measure.memory import PeakMemory
-from mcomp.measure.served import serve, versus
+from mcomp.measure.served import at_sizes, serve, versus
 from mcomp.measure.size import parameter_count
 from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
@@ -137,6 +137,7 @@ class Executor:
         result, baseline = (serve(each, test, task, settings, scratch) for each in (file, baseline_file))
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
+        inputs = at_sizes(inputs, self.example(step.recipe).varying, settings.sizes)
         return versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mcomp.errors import StageError, named
 from mcomp.measure.census import census
 from mcomp.measure.latency import interleaved, latency, speedup
 from mcomp.measure.machine import machine
@@ -18,7 +19,7 @@ from mcomp.measure.slowness import explain_slow
 from mcomp.store.ledger import Served
 
 if TYPE_CHECKING:
-    from mcomp.data.contract import Split
+    from mcomp.data.contract import Split, Varying
     from mcomp.recipe.schema import Measure
     from mcomp.task import TaskConfig
 
@@ -95,6 +96,30 @@ def slower_because(served: Served, baseline: Served, speedups: Mapping[int, floa
     if min(speedups.values()) >= 1 or served.census is None or baseline.census is None:
         return ()
     return explain_slow(served.census, baseline.census, machine()["instructions"].split())
+
+
+def at_sizes(
+    inputs: Mapping[str, np.ndarray], varying: Varying, sizes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Return inputs whose axes of varying length are as long as `sizes` says, repeated or cut.
+
+    Raises StageError for a name that no axis has, and for more than the axis may have.
+    """
+    known = {size.name: size.largest for axes in varying.values() for size in axes.values()}
+    for name, length in sizes.items():
+        if name not in known:
+            has = ", ".join(known) or "none"
+            raise StageError(
+                f"measure.sizes: no axis of the inputs is a {named(name)}; of varying length: {has}"
+            )
+        if length > known[name]:
+            raise StageError(f"measure.sizes: {name} is at most {known[name]}, not {length}")
+    timed = dict(inputs)
+    for name, axes in varying.items():
+        for axis, size in axes.items():
+            length = sizes.get(size.name, timed[name].shape[axis])
+            timed[name] = np.take(timed[name], range(length), axis=axis, mode="wrap")
+    return timed
 
 
 def at_batch_size(inputs: Mapping[str, np.ndarray], batch_size: int) -> dict[str, np.ndarray]:

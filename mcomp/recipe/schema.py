@@ -49,6 +49,10 @@ class Measure(Config):
         tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="samples in a call")
     ] = (1, 16)
     rounds: Annotated[int, shortens_to(3, ge=3, description="turns per file and batch size")] = 30
+    sizes: Annotated[
+        dict[str, Annotated[int, Field(ge=1)]],
+        Field(description="by name, how long axes of varying length are when timed: {sequence: 128}"),
+    ] = {}
 
 
 class Bound(Config):

@@ -24,7 +24,7 @@ NAMES = tuple(USUAL_STAGES)
 ORDERS = [order for length in range(1, len(NAMES) + 1) for order in itertools.combinations(NAMES, length)]
 TRAINED_FIRST = [order for order in ORDERS if order[0] in ("train", "distill")]
 MODELS, DATA = (
-    ("resnet", "lenet5", "mobilenet_v2", "vit", "transformers"),
+    ("resnet", "lenet5", "mobilenet_v2", "efficientnet_lite", "vit", "transformers"),
     ("digits", "image_folder", "arrays", "mnist5k"),
 )
 

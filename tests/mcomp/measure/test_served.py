@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mcomp.data.contract import VaryingSize
+from mcomp.errors import StageError
 from mcomp.measure import served as serving
 from mcomp.measure.runtime import OnnxSession
-from mcomp.measure.served import at_batch_size, metric_drop, serve, versus
+from mcomp.measure.served import at_batch_size, at_sizes, metric_drop, serve, versus
 from mcomp.recipe.schema import Measure
 from tests.mcomp.measure.files import float_classifier, half_quantized_classifier
 from tests.mcomp.measure.problems import Classes, Images
@@ -74,3 +76,28 @@ def test_samples_are_repeated_or_cut_to_the_batch_size() -> None:
     inputs = {"x": np.arange(6).reshape(3, 2)}
     assert at_batch_size(inputs, 2)["x"].tolist() == [[0, 1], [2, 3]]
     assert at_batch_size(inputs, 4)["x"].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1]]
+
+
+VARYING = {"ids": {1: VaryingSize("sequence", 8)}, "mask": {1: VaryingSize("sequence", 8)}}
+TOKENS = {"ids": np.array([[5, 6, 7]]), "mask": np.array([[1, 1, 0]]), "image": np.zeros((1, 2))}
+
+
+def test_axes_of_varying_length_are_timed_as_long_as_asked() -> None:
+    timed = at_sizes(TOKENS, VARYING, {"sequence": 5})
+    assert timed["ids"].tolist() == [[5, 6, 7, 5, 6]]
+    assert timed["mask"].tolist() == [[1, 1, 0, 1, 1]]
+    assert timed["image"].shape == (1, 2)
+    assert at_sizes(TOKENS, VARYING, {"sequence": 2})["ids"].tolist() == [[5, 6]]
+    assert at_sizes(TOKENS, VARYING, {})["ids"].tolist() == [[5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"length": 5}, "no axis of the inputs is a length; of varying length: sequence"),
+        ({"sequence": 9}, "sequence is at most 8, not 9"),
+    ],
+)
+def test_a_length_that_the_inputs_cannot_have_is_refused(sizes: dict[str, int], told: str) -> None:
+    with pytest.raises(StageError, match=told):
+        at_sizes(TOKENS, VARYING, sizes)

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lenet5": {},
     "resnet": {"width": 4},
     "mobilenet_v2": {"width": 0.1, "stem": "small"},
+    "efficientnet_lite": {},
     "vit": {"depth": 2, "width": 24},
 }
 
