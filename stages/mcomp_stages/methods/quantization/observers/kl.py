@@ -45,7 +45,10 @@ def bounded_divergence(bins: Bins, levels: int) -> Loss:
     def bounded(first_C: Tensor, end_C: Tensor) -> Tensor:
         inside_C = mass[end_C] - mass[first_C]
         whole_C = (first_C == 0) & (end_C == len(bins.counts))
-        return torch.where((inside_C >= least_inside) | whole_C, loss(first_C, end_C), torch.inf)
+        allowed_C = (inside_C >= least_inside) | whole_C
+        losses_C = torch.full_like(inside_C, torch.inf)
+        losses_C[allowed_C] = loss(first_C[allowed_C], end_C[allowed_C])
+        return losses_C
 
     return bounded
 
@@ -79,9 +82,10 @@ def divergence(bins: Bins, levels: int) -> Loss:
         below_C, above_C = mass[first_C], total - mass[end_C]
         ends_C = [(first_C, below_C), (end_C - 1, above_C)]
         expected_C = entropy[end_C] - entropy[first_C]
-        edges_CL = first_C[:, None] + ((end_C - first_C)[:, None] * torch.arange(levels + 1)) // levels
-        level_CL = log_density(mass[edges_CL].diff(dim=1), filled[edges_CL].diff(dim=1))
-        quantized_C = (mass[edges_CL].diff(dim=1) * level_CL).sum(1)
+        edges_CL = level_edges(first_C, end_C, levels)
+        mass_CL, filled_CL = (sums_to[edges_CL].diff(dim=1) for sums_to in (mass, filled))
+        level_CL = log_density(mass_CL, filled_CL)
+        quantized_C = (mass_CL * level_CL).sum(1)
         for (bin_C, beyond_C), log_C in zip(ends_C, (level_CL[:, 0], level_CL[:, -1]), strict=True):
             expected_C = expected_C + xlogx(counts[bin_C] + beyond_C) - xlogx(counts[bin_C])
             at_end_C = torch.where(counts[bin_C] > 0, log_C, math.log(HALF))
@@ -91,6 +95,13 @@ def divergence(bins: Bins, levels: int) -> Loss:
         return torch.where(inside_C > 0, divergence_C, torch.inf)
 
     return loss
+
+
+def level_edges(first_C: Tensor, end_C: Tensor, levels: int) -> Tensor:
+    """Return the first bin of each level (C, L + 1), int64, and the one behind the last: floor(span * l / L)."""
+    # In doubles, which is four times faster: no quotient of such small integers rounds up to the next one.
+    inside_CL = (end_C - first_C)[:, None].double() * torch.arange(levels + 1) / levels
+    return first_C[:, None] + inside_CL.long()
 
 
 def xlogx(values: Tensor) -> Tensor:

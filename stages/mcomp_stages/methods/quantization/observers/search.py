@@ -42,12 +42,12 @@ def best_span(loss: Loss, num_bins: int, zero: int, shortest: int) -> tuple[int,
     """
     first, end = 0, num_bins
     for _ in range(MOST_ROUNDS):
-        before = first, end
+        before = first
         ends = candidates(num_bins, min(num_bins, max(zero, first + shortest)))
         end = least(loss(torch.full_like(ends, first), ends), ends)
         firsts = candidates(0, max(0, min(zero, end - shortest)))
         first = least(loss(firsts, torch.full_like(firsts, end)), firsts)
-        if (first, end) == before:
+        if first == before:  # the ends were looked at from there
             break
     return first, end
 
