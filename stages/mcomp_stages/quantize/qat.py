@@ -65,13 +65,4 @@ class QuantizeQat(QuantizedTraining, StageConfig):
         return self.finished(model, self.edit(model, context), context)
 
     def trials(self, model: Model, context: Context, levels: tuple[float, ...]) -> Trials:
-        from mcomp_stages.methods.quantization.trials import quantization_trials
-
-        batches = self.batches(context)
-
-        def quantized(stage: QuantizeQat) -> Model:
-            inserted = model.edited(stage.edit(model, context))
-            inserted.state.update(stage.calibrated(inserted, context, batches).tensors)
-            return inserted
-
-        return quantization_trials(self, quantized, context.example, levels)
+        return self.before_training(model, context, levels)

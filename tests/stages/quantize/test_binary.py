@@ -164,3 +164,22 @@ def test_nothing_left_to_change_is_an_error() -> None:
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         QuantizeBinary.model_validate({"training": TRAINING, **wrong})
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("binary", 1), ("ternary", 2)])
+def test_layers_are_made_binary_one_by_one_and_the_patch_is_obeyed(kind: str, bits: int) -> None:
+    fields = {"weights": kind, "activations": 8, "training": TRAINING}
+    stage, model = QuantizeBinary.model_validate(fields), resnet()
+    trials = stage.trials(model, make_context(), ())
+    parts = [trial.part for trial in trials.trials]
+    assert (len(parts), parts[0], {trial.level for trial in trials.trials}) == (20, "layer1.0.conv1", {bits})
+    image = make_context().data.split("calibration").batch(torch.arange(4)).inputs
+    with torch.no_grad(), trials.trials[0].module() as module:
+        first = module(**image)
+        assert list(module.weight_quantizers()) == ["layer1.0.conv1.weight"]
+        assert not torch.equal(first, trials.module(**image))
+    patch = trials.patch({part: None if part == "layer2.0.conv1" else float(bits) for part in parts})
+    assert patch.fields == {"keep_float": ["layer2.0.conv1"]}
+    kept = QuantizeBinary.model_validate({**fields, **patch.fields}).edit(model, make_context())
+    assert "layer2.0.conv1.weight" not in kept.weights
+    assert len(kept.weights) == 19

@@ -129,3 +129,35 @@ def test_arithmetic_in_bfloat16_is_refused() -> None:
 def test_a_pattern_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no weight left"):
         run(tmp_path, keep_float=["*"])
+
+
+def test_a_module_tried_alone_is_served_as_a_stage_serves_it_that_keeps_the_others(tmp_path: Path) -> None:
+    model, images = model_of("vgg"), pictures(8).batch(torch.arange(8)).inputs
+    trials = QuantizeHalf().trials(model, context_in(tmp_path), ())
+    parts = ["features.0", "features.4", "features.8", "classifier.0", "classifier.4"]
+    assert [(trial.part, trial.level) for trial in trials.trials] == [(part, 16) for part in parts]
+    alone = run(tmp_path, model, keep_float=parts[:-1]).model
+    assert alone is not None
+    with torch.no_grad(), trials.trials[-1].module() as module:
+        assert torch.equal(module(**images), alone.inference_module(example())(**images))
+
+
+def test_where_values_are_rounded_too_they_are_in_the_module_alone(tmp_path: Path) -> None:
+    model, images = model_of("vgg"), pictures(8).batch(torch.arange(8)).inputs
+    last = QuantizeHalf(activations="half").trials(model, context_in(tmp_path), ()).trials[-1]
+    module = model.module.eval()
+    with torch.no_grad(), last.module() as served:
+        found = served(**images)
+        hidden = module.classifier[:-1](module.features(images["image"]).flatten(1)).half()
+        assert torch.equal(found, module.classifier[-1].half()(hidden).float())
+
+
+def test_the_patch_keeps_what_does_not_bear_sixteen_bits(tmp_path: Path) -> None:
+    stage = QuantizeHalf.model_validate({"keep_float": ["features.0"], "samples": 8})
+    trials = stage.trials(model_of("vgg"), context_in(tmp_path), ())
+    levels = {trial.part: None if trial.part == "classifier.0" else 16.0 for trial in trials.trials}
+    assert trials.patch(levels).fields == {"keep_float": ["features.0", "classifier.0"]}
+    assert trials.patch(dict.fromkeys(levels, 16.0)).fields == {}
+    assert "every layer" in trials.patch(dict.fromkeys(levels)).said
+    with pytest.raises(StageError, match="16 bits, not 8"):
+        stage.trials(model_of("vgg"), context_in(tmp_path), (8.0,))

@@ -106,3 +106,14 @@ def test_the_same_widths_train_as_in_qat() -> None:
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         QuantizeMixed.model_validate({"training": TRAINING, **wrong})
+
+
+def test_layers_are_tried_at_all_widths_and_those_that_bear_the_narrowest_stay_free() -> None:
+    fields = {"training": TRAINING, "budget": {"mean_bits": 5.0}, "widths": [8, 4, 2]}
+    stage = QuantizeMixed.model_validate(fields)
+    trials = stage.trials(small_model(), make_context(), ())
+    layers = [(each.part, each.level) for each in trials.trials if "#" not in each.part]
+    assert layers == [(part, bits) for part in ("conv", "fc") for bits in (8, 4, 2)]
+    patch = trials.patch({each.part: 4.0 if each.part == "fc" else 2.0 for each in trials.trials})
+    assert patch.fields == {"overrides": [{"modules": "fc", "weights": {"bits": 4}}]}
+    assert run(**{**fields, **patch.fields}).facts["widths"]["fc"] == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -28,14 +28,25 @@ FLOAT_OPERATORS = (
 )  # fmt: skip
 
 
-def lowered(model: Model, edit: HalfWeights, example: Mapping[str, Tensor]) -> GraphModule:
+def everywhere(node: Node) -> bool:
+    """Whether a call may compute in 16 bits: any may."""
+    return True
+
+
+def lowered(
+    model: Model,
+    edit: HalfWeights,
+    example: Mapping[str, Tensor],
+    where: Callable[[Node], bool] = everywhere,
+) -> GraphModule:
     """Return the captured graph of a model in inference mode, with weights in 16 bits, and activations too if
-    the edit says so. Inputs and outputs stay float32. Raises StageError if the model cannot be captured.
+    the edit says so, of the calls that `where` accepts. Inputs and outputs stay float32. Raises StageError if
+    the model cannot be captured.
     """
     captured = canonical_graph(model.module, example)
     graph = captured.graph
     remove_dropout(graph)
-    computes = half_nodes(graph, edit.keep_float) if edit.activations else set()
+    computes = set(filter(where, half_nodes(graph, edit.keep_float))) if edit.activations else set()
     lowering = Lowering(captured, torch_type(edit.dtype), computes)
     lowering.store(model, edit.weights)
     for node in list(graph.nodes):

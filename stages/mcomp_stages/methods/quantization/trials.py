@@ -26,11 +26,13 @@ def quantization_trials(
     quantized: Callable[[AnyScheme], Model],
     example: Mapping[str, Tensor],
     levels: Sequence[float] = (),
+    free: int | None = None,
 ) -> Trials:
     """Return the trials of a stage; `quantized` gives its model with calibrated quantizers as a scheme says.
 
     `levels` are widths of weights; by default the scheme's own, and 8 bits as well for layers that have fewer
-    than 7. Raises StageError for other widths.
+    than 7. Layers that bear `free` bits need no override; by default those that bear their own. Raises
+    StageError for other widths.
     """
     asked = widths(levels)
     graphs = Graphs(scheme, quantized, example)
@@ -39,7 +41,7 @@ def quantization_trials(
         for unit in graphs.units
         for bits in (tried(unit.bits, asked) if unit.layers else (unit.bits,))
     ]
-    layers = {unit.name: (unit.bits, unit.layers) for unit in graphs.units if unit.layers}
+    layers = {unit.name: (free or unit.bits, unit.layers) for unit in graphs.units if unit.layers}
     before = without_quantizers(graphs.model)
     return Trials(
         before.module.eval(),

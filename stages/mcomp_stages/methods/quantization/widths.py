@@ -1,4 +1,4 @@
-"""Widths that layers are tried with one by one, and the overrides that follow from what they bear."""
+"""Widths that layers are tried with one by one, and the fields that follow from what they bear."""
 
 from __future__ import annotations
 
@@ -56,3 +56,24 @@ def overrides_patch(
     others = len(changes) - len(kept)
     said = f"{len(kept)} of {len(layers)} layers stay in float, {others} get another width"
     return Patch({"overrides": [*old, *new]}, said)
+
+
+def require_own_width(own: int, levels: Sequence[float]) -> None:
+    """Raise StageError if another width is asked of a stage that has one for all layers."""
+    other = [level for level in levels if level != own]
+    if other:
+        raise StageError(f"this stage gives weights {own} bits, not {other[0]:g}; leave out --levels")
+
+
+def keep_float_patch(keep_float: Sequence[str], layers: Mapping[str, Sequence[str]], levels: Levels) -> Patch:
+    """Return the stage's `keep_float` with the layers that do not bear what it does.
+
+    `layers` has by part the module paths it stands for.
+    """
+    kept = [path for part, paths in layers.items() if levels[part] is None for path in paths]
+    if not kept:
+        return Patch(said="no layer alone costs more than the limit: nothing to change")
+    if all(levels[part] is None for part in layers):
+        return Patch(said="every layer alone costs more than the limit: raise it, or train the model")
+    said = f"{len(kept)} of {sum(map(len, layers.values()))} layers stay in float"
+    return Patch({"keep_float": [*keep_float, *kept]}, said)

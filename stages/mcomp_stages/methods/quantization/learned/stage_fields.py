@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mcomp.model.model import Model
+    from mcomp.sensitivity.trials import Trials
     from mcomp.training.loop import Fit
     from mcomp_stages.methods.quantization.edit import Quantizers
 
@@ -116,6 +117,21 @@ class QuantizedTraining(Scheme):
             own_rates=OwnRates("quantizers.", self.scale_lr, getattr(self.method, "weight_decay", 0.0)),
             prepare=norms_still_after(self.moving_statistics * num_steps),
         )
+
+    def before_training(
+        self, model: Model, context: Context, levels: tuple[float, ...], free: int | None = None
+    ) -> Trials:
+        """Return the trials of layers with calibrated quantizers, as `quantization_trials` does."""
+        from mcomp_stages.methods.quantization.trials import quantization_trials
+
+        batches = self.batches(context)
+
+        def quantized(stage: QuantizedTraining) -> Model:
+            inserted = model.edited(stage.edit(model, context))
+            inserted.state.update(stage.calibrated(inserted, context, batches).tensors)
+            return inserted
+
+        return quantization_trials(self, quantized, context.example, levels, free)
 
     @property
     def scale_lr(self) -> float:

@@ -98,7 +98,7 @@ def divergence(bins: Bins, levels: int) -> Loss:
 
 
 def level_edges(first_C: Tensor, end_C: Tensor, levels: int) -> Tensor:
-    """Return the first bin of each level (C, L + 1), int64, and the one behind the last: floor(span * l / L)."""
+    """Return the first bin of each level (C, L + 1), int64, and the one behind the last."""
     # In doubles, which is four times faster: no quotient of such small integers rounds up to the next one.
     inside_CL = (end_C - first_C)[:, None].double() * torch.arange(levels + 1) / levels
     return first_C[:, None] + inside_CL.long()
