@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from mcomp.errors import StageError
 from mcomp.model.example import dynamic_shapes
 from mcomp.model.recapture import Captures, Kept, dependencies
+from mcomp.model.uncapturable import refusal
 
 CAPTURES = Captures()
 
@@ -36,7 +36,7 @@ def capture(module: nn.Module, example: Mapping[str, Tensor], *, dynamic_batch: 
     `example` maps input names to tensors whose first axis is the batch (at least 2, or torch.export
     takes the size for a constant). With `dynamic_batch` the graph accepts any batch size, and any size
     of the other axes that vary in an `Example`; without, only those of the example.
-    Raises StageError with the line of the model that cannot be captured.
+    Raises StageError with the line of the model's code that cannot be captured, and what can be done.
     """
     name = dependencies(module, example)
     if name is None:
@@ -56,9 +56,7 @@ def captured_anew(module: nn.Module, example: Mapping[str, Tensor], dynamic_batc
     try:
         program = torch.export.export(module, (), dict(example), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch.export raises whatever the model's own code raises
-        raise StageError(
-            f"torch.export cannot capture {type(module).__name__}: {first_line(error)}"
-        ) from error
+        raise refusal(module, error) from error
     finally:
         for path, part in module.named_modules():
             part.training = was_training[path]
@@ -68,11 +66,6 @@ def captured_anew(module: nn.Module, example: Mapping[str, Tensor], dynamic_batc
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     return graph_module
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its class name if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def remove_guards(graph_module: GraphModule) -> None:

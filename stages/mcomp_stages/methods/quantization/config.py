@@ -34,7 +34,7 @@ class Weights(Config):
 
     bits: Annotated[
         WeightBits,
-        Field(description="7 or less: sums of two products fit in 16 bits, for processors without VNNI"),
+        Field(description="with 7 or less sums of two products fit in 16 bits, for processors without VNNI"),
     ] = 8
     per: Annotated[Per, Field(description="what has a scale of its own: an output channel")] = "channel"
     group_size: Annotated[int | None, GROUP_SIZE] = None
