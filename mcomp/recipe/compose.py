@@ -7,7 +7,6 @@ written, and a Hydra that is already running in this process is left as it was.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -194,9 +193,8 @@ class ReadThroughRecipeFolder(SearchPathPlugin):
                     element.path = f"{RecipeFolder.scheme()}://"
 
 
-@functools.cache
 def register() -> None:
-    """Make Hydra know the two plugins."""
+    """Make Hydra know the two plugins. Asked for each time: its launchers forget plugins between jobs."""
     Plugins.instance().register(RecipeFolder)
     Plugins.instance().register(ReadThroughRecipeFolder)
 

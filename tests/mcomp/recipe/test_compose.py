@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 
 from mcomp.errors import RecipeError
 from mcomp.recipe.compose import Reading, compose, composed_by_hydra
@@ -91,3 +92,11 @@ def test_a_choice_of_group_is_read_strictly(write: Write) -> None:
 
 def test_a_package_in_a_comment_is_only_a_comment(write: Write) -> None:
     assert compose(write(text="# @package hydra.job\nname: x\n")).data == {"name": "x"}
+
+
+def test_files_are_read_strictly_also_in_the_next_job_of_a_worker(write: Write) -> None:
+    write(name="base.yaml", text="seed: 1\n")
+    path = write("version: 1", "defaults: [base, _self_]\nversion: 1")
+    for _ in range(2):
+        Singleton.set_state(Singleton.get_state())  # joblib's launcher does this before each job
+        assert compose(path, ["model.depth=56"]).places.problem(("seed",), "").where == "base.yaml:1:7"
