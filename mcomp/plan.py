@@ -352,7 +352,14 @@ def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
         accepted = " or ".join(config.forms)
         what = f"{config.type} takes a {accepted} model, and the stage before it leaves a {form} one"
         next_step = "change the order in pipeline, or take one of the two out of it"
-    raise problem(loaded, ("stages", name, "type"), what, next_step)
+    raise problem(loaded, place_in_order(loaded, name), what, next_step)
+
+
+def place_in_order(loaded: LoadedRecipe, name: str) -> KeyPath:
+    """Return the place to blame for where a stage stands: its own, or an override of the pipeline."""
+    places, path = loaded.composed.places, ("stages", name, "type")
+    own = places.override_of(path) or not places.override_of(("pipeline",))
+    return path if own else ("pipeline", loaded.recipe.order().index(name))
 
 
 def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]:

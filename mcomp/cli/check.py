@@ -37,9 +37,10 @@ def check(
 ) -> None:
     """Check RECIPE and every recipe it refers to; print all mistakes at once.
 
-    Keys, types, ranges, choices, files and the order of the stages come first. Then the data is loaded, the
-    models are built, patterns are matched, and every stage is rehearsed on a few samples, exports included:
-    what would fail after hours fails now. Nothing is kept but digests of the files that were read.
+    Keys, types, ranges, choices, files and the order of the stages come first; those of every job, if the
+    recipe has a `sweep:`. Then the data is loaded, the models are built, patterns are matched, and every
+    stage is rehearsed on a few samples, exports included: what would fail after hours fails now. Nothing is
+    kept but digests of the files that were read.
 
     \b
     Examples
@@ -54,14 +55,24 @@ def check(
     loaded = load_recipe(recipe, overrides)
     kept = opened_store(store)
     plan = make_plan(loaded)
+    jobs = sweep_jobs(recipe, overrides) if loaded.recipe.sweep is not None else 0
     report = None if quick else bound(loaded, plan, kept)
     click.echo(f"{recipe}: no mistakes; {len(plan.steps)} steps")
     for name in loaded.unused_stages:
         click.echo(f"  unused stage: {name}")
+    if jobs:
+        click.echo(f"  sweep: {jobs} jobs, by run -m")
     if report is None:
         click.echo("  open: whether data, models and stages fit each other; check without --quick says it")
     else:
         console().print(report)
+
+
+def sweep_jobs(recipe: Path, overrides: tuple[str, ...]) -> int:
+    """Return how many jobs the recipe's own sweep has. Raises RecipeError with the mistakes of all."""
+    from mcomp.sweep.jobs import Sweep
+
+    return len(Sweep.resolve(recipe, overrides).plans)
 
 
 def bound(loaded: LoadedRecipe, plan: Plan, store: Store) -> RenderableType:

@@ -63,6 +63,20 @@ def test_what_does_not_fit_model_or_data_is_told_at_its_place(
     assert mcomp("check", "--quick", "tiny.yaml").code == 0
 
 
+def test_the_jobs_of_the_recipes_own_sweep_are_checked(folder: Path, mcomp: Command) -> None:
+    sweep = "sweep: {parameters: {stages.prune.target.macs: [0.6, 1.6], sed: [0, 1]}}\n"
+    (folder / "tiny.yaml").write_text(TINY + sweep)
+    answer = mcomp("check", "--quick", "tiny.yaml")
+    line = len(TINY.splitlines()) + 1
+    assert (answer.code, answer.out) == (2, "")
+    assert [told.partition("; ")[0] for told in answer.err.splitlines()] == [
+        f"tiny.yaml:{line}:54: sweep.parameters.stages.prune.target.macs.1: must be below 1.0, not 1.6",
+        f"tiny.yaml:{line}:60: sweep.parameters.sed: unknown key",
+    ]
+    (folder / "tiny.yaml").write_text(TINY + sweep.replace("1.6", "0.7").replace("sed", "seed"))
+    assert "sweep: 4 jobs, by run -m" in mcomp("check", "--quick", "tiny.yaml").out
+
+
 def test_what_does_not_fit_is_told_at_once_also_in_the_recipes_that_are_referred_to(
     folder: Path, mcomp: Command
 ) -> None:
