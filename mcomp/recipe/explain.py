@@ -8,12 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mcomp.errors import Problem
-from mcomp.recipe.fields import Location, description, elsewhere, example, possible_keys
-from mcomp.recipe.nearest import did_you_mean
+from mcomp.recipe.fields import Location, choices, description, elsewhere, example, possible_keys
+from mcomp.recipe.nearest import did_you_mean, one_of
 from mcomp.recipe.places import KeyPath, Places, dotted, holds, in_order
 from mcomp.recipe.words import TYPES, Mistake, words
 
 MAX_TOLD = 50
+
+# How pydantic calls a value that is of another type than the mapping or list that is meant.
+MISWRITTEN = ("model_type", "model_attributes_type", "list_type", "tuple_type", "union_type")
 
 
 def explain(
@@ -47,10 +50,9 @@ def means(unknown: Mistake, other: Mistake, model: type[BaseModel]) -> bool:
 
 def follows(mistake: Mistake, mistakes: Sequence[Mistake]) -> bool:
     """Whether a list is only too short because what it holds is wrong."""
-    inside = [each for each in mistakes if len(each.path) > len(mistake.path)]
-    return mistake.kind == "too_short" and any(
-        each.path[: len(mistake.path)] == mistake.path for each in inside
-    )
+    length = len(mistake.location)
+    inside = [each for each in mistakes if len(each.location) > length]
+    return mistake.kind == "too_short" and any(each.location[:length] == mistake.location for each in inside)
 
 
 def read(line: Any, data: Any) -> Mistake:
@@ -121,7 +123,7 @@ def problem(mistake: Mistake, model: type[BaseModel], data: Any, places: Places,
         next_step = left_over(places, path) or known_key(mistake, model, data)
         return places.problem(path, f"unknown key{look_alike}", next_step, at_key=True)
     if mistake.kind.startswith("union_tag"):
-        path = (*path, mistake.context["discriminator"].strip("'"))
+        path = (*path, discriminator(mistake))
     at_key = mistake.location[-1:] == ("[key]",)
     what, next_step = words(mistake)
     next_step = next_step or written_out(mistake, model)
@@ -151,19 +153,29 @@ def known_key(mistake: Mistake, model: type[BaseModel], data: Any) -> str:
 
 
 def written_out(mistake: Mistake, model: type[BaseModel]) -> str:
-    """Return how to write a bare value where a mapping or a list of them is meant."""
+    """Return how to write what is no mapping, or no list, where one is meant, or which kinds there are."""
     value = mistake.value
-    if value is None or mistake.kind not in ("model_type", "list_type", "tuple_type", "union_type"):
+    if mistake.kind == "union_tag_not_found":
+        return f"it must be {one_of(choices(model, mistake.location, discriminator(mistake)))}"
+    if value is None or mistake.kind not in MISWRITTEN:
         return ""
     is_list = mistake.kind in ("list_type", "tuple_type")
     if isinstance(value, dict):
         return "put it in a list: [{...}]" if is_list else ""
     location = (*mistake.location, 0) if is_list else mistake.location
     bare = value if isinstance(value, str) else str(value)
-    mapping = "" if isinstance(value, list) else example(model, location, bare)
-    if is_list:
-        return f"write [{mapping or bare}]"
-    return f"write {mapping}" if mapping else ""
+    meant = "" if isinstance(value, list) else example(model, location, bare)
+    if is_list and meant:
+        return f"write [{meant}]"
+    if meant.startswith("{"):
+        return f"write {meant}"
+    kinds = choices(model, location, "type")
+    return f"its `type` is {one_of(kinds)}" if len(kinds) > 1 else ""
+
+
+def discriminator(mistake: Mistake) -> str:
+    """Return the key that tells the members of a union apart."""
+    return str(mistake.context["discriminator"]).strip("'")
 
 
 def overridden_inside(mistake: Mistake, places: Places, path: KeyPath) -> str:

@@ -16,14 +16,13 @@ DEEPEST = 3
 
 def possible_keys(model: type[BaseModel], location: Location) -> tuple[str, ...]:
     """Return the names that could stand where the last part of `location` stands."""
-    around = walk(model, location[:-1])[0]
-    return tuple(name for part in around if is_model(part) for name in part.model_fields)
+    return tuple(name for part in members(model, location[:-1]) for name in part.model_fields)
 
 
 def elsewhere(model: type[BaseModel], location: Location) -> str:
     """Return where a key that is unknown at `location` could stand, deeper in: `optimizer.lr`, or ""."""
     key = str(location[-1])
-    around = [part for part in walk(model, location[:-1])[0] if is_model(part)]
+    around = members(model, location[:-1])
     for depth in range(1, DEEPEST):
         found = [path for part in around for path in paths(part, key, depth)]
         if found:
@@ -45,13 +44,29 @@ def paths(model: type[BaseModel], key: str, depth: int) -> list[str]:
 
 
 def example(model: type[BaseModel], location: Location, value: str) -> str:
-    """Return the mapping that a bare `value` at `location` stands for, or "" if that is not clear."""
-    for part in walk(model, location)[0]:
-        if is_model(part):
-            fields = part.model_fields
-            needed = [name for name, field in fields.items() if field.is_required()] or list(fields)
-            return f"{{{needed[0]}: {value}}}" if len(needed) == 1 else ""
-    return ""
+    """Return what a bare `value` at `location` stands for: a mapping, or itself where none can stand.
+
+    "" if that is not clear.
+    """
+    schemas = members(model, location)
+    if value.lower() in choices(model, location, "type"):
+        return f"{{type: {value.lower()}}}"
+    if not schemas:
+        return value
+    fields = schemas[0].model_fields
+    needed = [name for name, field in fields.items() if field.is_required()] or list(fields)
+    return f"{{{needed[0]}: {value}}}" if len(needed) == 1 else ""
+
+
+def choices(model: type[BaseModel], location: Location, key: str) -> list[str]:
+    """Return what a mapping at `location` may hold under the `key` that tells its kinds apart."""
+    fields = [schema.model_fields[key] for schema in members(model, location) if key in schema.model_fields]
+    return [tag for field in fields if is_literal(field.annotation) for tag in get_args(field.annotation)]
+
+
+def members(model: type[BaseModel], location: Location) -> list[type[BaseModel]]:
+    """Return the schemas of the mappings that may stand at `location`."""
+    return [part for part in walk(model, location)[0] if is_model(part)]
 
 
 def description(model: type[BaseModel], location: Location) -> str:
@@ -93,13 +108,18 @@ def tags(model: type[BaseModel]) -> set[Any]:
     literals = (field.annotation for field in model.model_fields.values())
     return {
         model.__name__,
-        *(tag for each in literals if get_origin(each) is Literal for tag in get_args(each)),
+        *(tag for each in literals if is_literal(each) for tag in get_args(each)),
     }
 
 
 def is_model(annotation: Any) -> bool:
     """Whether an annotation is a class of a schema."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def is_literal(annotation: Any) -> bool:
+    """Whether an annotation lists the values that there are."""
+    return get_origin(annotation) is Literal
 
 
 def alternatives(annotation: Any) -> list[Any]:
