@@ -156,13 +156,18 @@ def instruction_findings(flags: frozenset[str]) -> Iterator[Finding]:
 
 
 def store_findings(root: Path) -> Iterator[Finding]:
-    """Yield why a store may fail: of another format, not ours to write, on a full disk or on a network."""
+    """Yield why a store may fail: not a store's folder, of another format, not ours to write, on a full disk
+    or on a network.
+    """
     folder = next(each for each in (root.absolute(), *root.absolute().parents) if each.exists())
-    choose = "choose another with --store"
+    choose, store = "choose another with --store", Store(root)
     try:
-        Store(root).runs()
+        if not store.require_format():
+            store.require_ours()
     except StoreError as error:
         yield Finding("broken", str(error), choose)
+    if not folder.is_dir():
+        yield Finding("broken", f"{folder} is a file: the store {root} must be a folder", choose)
     if not os.access(folder, os.W_OK):
         yield Finding("broken", f"the store {root} cannot be written", choose)
     free = shutil.disk_usage(folder).free

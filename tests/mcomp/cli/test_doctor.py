@@ -146,6 +146,22 @@ def test_a_store_of_another_format_is_broken_and_the_command_says_so_by_its_code
     assert "1 broken, " in answer.out  # what there is to know of depends on the machine
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("file", "{0}/file is a file: the store {0}/file must be a folder"),
+        ("file/store", "{0}/file is a file: the store {0}/file/store must be a folder"),
+        ("mine", "{0}/mine is not a store and not empty (it has photo.png); name an empty or a new folder"),
+    ],
+)  # fmt: skip
+def test_what_cannot_become_a_store_is_broken(name: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.png").touch()
+    found = [each for each in doctor.store_findings(tmp_path / name) if each.level == "broken"]
+    assert [each.what.removesuffix(" with --store") for each in found] == [what.format(tmp_path)]
+
+
 def test_a_full_disk_and_a_network_disk_are_traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path}/a\\040b nfs4 rw 0 0\n")
