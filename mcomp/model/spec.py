@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 
 class ModelConfig(PluginConfig):
-    """Base of the architectures. `libraries`: distributions beside torch whose code they are made of."""
+    """Base of the architectures.
+
+    `libraries`: distributions beside torch whose code they are made of. `starter`: fields that `mcomp init`
+    sets for this architecture, by the type of a stage, where the sample of the stage does not suit it.
+    """
 
     libraries: ClassVar[tuple[str, ...]] = ()
+    starter: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     checkpoint: Annotated[
         str | RecipeRef | None,

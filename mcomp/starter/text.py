@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from mcomp import plugins
 from mcomp.config import PluginConfig
+from mcomp.model.spec import ModelConfig
 from mcomp.recipe.dump import Dumper
 from mcomp.recipe.fields import description
 from mcomp.recipe.samples import sample
@@ -127,20 +128,26 @@ def own_part(group: plugins.Group, name: str, files: Mapping[str, str]) -> Part:
     return Part(kind, {**values, **files})
 
 
-def stage_parts(names: tuple[str, ...], teacher: str) -> dict[str, Part]:
+def stage_parts(names: tuple[str, ...], teacher: str, model: Part) -> dict[str, Part]:
     """Return the stages by the names they get in the recipe; the recipes that samples refer to are `teacher`.
 
     `names` are types, or `USUAL_STAGES`. Raises UnknownPlugin, with the nearest type.
     """
+    assert issubclass(model.kind, ModelConfig)
     parts: dict[str, Part] = {}
     for asked in names:
-        part = own_part("stages", USUAL_STAGES.get(asked, asked), {})
+        part = stage_part(asked)
         shown = sample(part.kind)
         name = shown.name if shown else asked.rpartition(".")[2]
         taken = sum(each == name or each.startswith(f"{name}_") for each in parts)
-        values = taught_by(part.values, teacher)
+        values = {**taught_by(part.values, teacher), **model.kind.starter.get(part.values["type"], {})}
         parts[f"{name}_{taken + 1}" if taken else name] = Part(part.kind, values)
     return parts
+
+
+def stage_part(name: str) -> Part:
+    """Return a stage by its type, or by what most people call it. Raises UnknownPlugin."""
+    return own_part("stages", USUAL_STAGES.get(name, name), {})
 
 
 def taught_by(value: Any, teacher: str) -> Any:
@@ -153,7 +160,7 @@ def taught_by(value: Any, teacher: str) -> Any:
 
 def needs_teacher(names: tuple[str, ...]) -> bool:
     """Whether one of the stages learns from another recipe's model."""
-    return any(refers(part.values) for part in stage_parts(names, "").values())
+    return any(refers(stage_part(name).values) for name in names)
 
 
 def refers(value: Any) -> bool:

@@ -62,12 +62,13 @@ def student(path: Path, wanted: Wanted, teacher: Path | None) -> Starter:
     """Return the recipe that was asked for."""
     reference = relative(teacher, path) if teacher else ""
     checkpoint = {"checkpoint": relative(wanted.checkpoint, path)} if wanted.checkpoint else {}
+    model = own_part("models", wanted.model, checkpoint)
     return Starter(
         name=recipe_name(path),
         headline=(*schema_header(path), f"mcomp check {path.name}, then mcomp run {path.name}"),
-        model=own_part("models", wanted.model, checkpoint),
+        model=model,
         data=own_part("data", wanted.data, data_files(path, wanted)),
-        stages=stage_parts(wanted.stages, reference),
+        stages=stage_parts(wanted.stages, reference, model),
         baseline=reference or None,
         require=wanted.require or {},
     )
@@ -75,12 +76,13 @@ def student(path: Path, wanted: Wanted, teacher: Path | None) -> Starter:
 
 def taught_first(path: Path, wanted: Wanted) -> Starter:
     """Return the recipe of the teacher: the same model, trained."""
+    model = own_part("models", wanted.model, {})
     return Starter(
         name=recipe_name(path),
         headline=(*schema_header(path), "The teacher: give it more width or depth than what learns from it."),
-        model=own_part("models", wanted.model, {}),
+        model=model,
         data=own_part("data", wanted.data, data_files(path, wanted)),
-        stages=stage_parts(("train",), ""),
+        stages=stage_parts(("train",), "", model),
         baseline=None,
         require={},
     )

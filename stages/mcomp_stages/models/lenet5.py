@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 class LeNet5Config(ModelConfig):
     """LeNet-5 for square images of at least 12 pixels; below 32 they are padded by 2, as in the paper."""
 
+    # Of its 6 and 16 channels no multiple of 8 can go.
+    starter = {"prune.channels": {"round_to": 1, "min_channels": 2}}
+
     type: Literal["lenet5"] = "lenet5"
     image_size: Annotated[int | None, Field(ge=12, description="pixels a side; default: the data's")] = None
     in_channels: Annotated[int | None, Field(ge=1, description="default: the data's")] = None

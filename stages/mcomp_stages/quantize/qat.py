@@ -2,20 +2,6 @@
 
     qat:
       type: quantize.qat
-      weights: {bits: 4}
-      activations: {bits: 4}
-      method: {type: lsq, lr: 0.01, weight_decay: 0.0}
-      observer: {type: mse}
-      calibration_batches: 8
-      moving_ranges: 0.75
-      moving_statistics: 0.9
-      lowering:
-        - {bits: 8, epochs: 1}
-      latent_weights: false
-      keep_float: []
-      overrides:
-        - {layer: first, weights: {bits: 8}, activations: {bits: 8}}
-        - {layer: last, weights: {bits: 8}, activations: {bits: 8}}
       training:
         epochs: 2
         optimizer: {type: sgd, lr: 0.01}
@@ -33,6 +19,28 @@ the one before. With 7 bits (-63..63) ONNX Runtime's fast kernels are exact on p
 with 8 it needs slower ones there. `overrides` give chosen layers other settings, by pattern (`modules:
 layer4.*`), class (`type: Linear`) or position (`layer: first`); the last one that chooses a layer holds.
 Teachers may be given under `training`, as in `distill.offline`.
+
+Everything that can be set, for four bits:
+
+    qat:
+      type: quantize.qat
+      weights: {bits: 4}
+      activations: {bits: 4}
+      method: {type: lsq, lr: 0.01, weight_decay: 0.0}
+      observer: {type: mse}
+      calibration_batches: 8
+      moving_ranges: 0.75
+      moving_statistics: 0.9
+      lowering:
+        - {bits: 8, epochs: 1}
+      latent_weights: false
+      keep_float: []
+      overrides:
+        - {layer: first, weights: {bits: 8}, activations: {bits: 8}}
+        - {layer: last, weights: {bits: 8}, activations: {bits: 8}}
+      training:
+        epochs: 2
+        optimizer: {type: sgd, lr: 0.01}
 
 Sources: Jacob et al. 2018, arXiv:1712.05877; Esser et al. 2020, arXiv:1902.08153 (LSQ); the others are named
 in `mcomp_stages/methods/quantization/learned`.

@@ -128,6 +128,18 @@ def uncommented(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def test_a_first_quantization_is_the_ordinary_one_of_8_bits() -> None:
+    write_starter(Path("my.yaml"), Wanted("resnet", "digits", ("train", "qat")))
+    said = load_recipe(Path("my.yaml")).recipe.stages["qat"].model_dump(exclude_unset=True)
+    assert said.keys() == {"type", "training"}
+
+
+def test_a_first_cut_is_one_that_a_small_network_can_bear(mcomp: Command) -> None:
+    model = ["--model", "lenet5", "--data", "digits"]
+    assert mcomp("init", "my.yaml", *model, "--stages", "train,prune").code == 0
+    assert mcomp("check", "my.yaml").err == ""
+
+
 def test_files_are_named_relative_to_the_recipe_whatever_they_are_called(
     mcomp: Command, files: dict[str, Path]
 ) -> None:
