@@ -10,9 +10,9 @@ import yaml
 
 
 def sample_of(module: ModuleType) -> dict[str, Any]:
-    """Return the fields of the stage that the indented block of a module's docstring describes."""
+    """Return the fields of the stage that the fullest indented block of a module's docstring describes."""
     assert module.__doc__ is not None
-    block = next(part for part in module.__doc__.split("\n\n") if part.startswith("    "))
-    (fields,) = yaml.safe_load(textwrap.dedent(block)).values()
+    blocks = [part for part in module.__doc__.split("\n\n") if part.startswith("    ")]
+    (fields,) = yaml.safe_load(textwrap.dedent(max(blocks, key=lambda block: block.count(":")))).values()
     assert isinstance(fields, dict)
     return fields
