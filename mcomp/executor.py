@@ -21,6 +21,7 @@ from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
 from mcomp.measure.memory import PeakMemory
+from mcomp.measure.runtime import Exported, find_runtime
 from mcomp.measure.served import at_sizes, serve, versus
 from mcomp.measure.size import parameter_count
 from mcomp.model.checkpoint import load_model, save_model
@@ -130,15 +131,18 @@ class Executor:
             raise CorruptArtifact(what)
         return load_model(artifact.verified(MODEL))
 
-    def serve(self, step: Step, scratch: Path, file: Path, baseline_file: Path) -> tuple[Served, Served]:
+    def serve(
+        self, step: Step, scratch: Path, exported: Exported, baseline: Exported
+    ) -> tuple[Served, Served]:
         """Measure an exported file and the baseline's in their runtime, in turns, on the test split."""
         task, settings = cast(TaskConfig, step.recipe.task), step.recipe.measure
-        test = self.data_of(step).split("test")
-        result, baseline = (serve(each, test, task, settings, scratch) for each in (file, baseline_file))
+        runtime, test = find_runtime(str(step.config.exports)), self.data_of(step).split("test")
+        pair = [serve(each, runtime, test, task, settings, scratch) for each in (exported, baseline)]
         largest = torch.arange(min(max(settings.batch_sizes), len(test)))
         inputs = {name: value.numpy() for name, value in test.batch(largest).inputs.items()}
         inputs = at_sizes(inputs, self.example(step.recipe).varying, settings.sizes)
-        return versus(result, baseline, file, baseline_file, inputs, settings, task.direction)
+        files = exported.file, baseline.file
+        return versus(pair[0], pair[1], files, runtime, inputs, settings, task.direction)
 
 
 def model_key(source: str | Origin) -> str:

@@ -18,6 +18,7 @@ from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.fingerprint import effective, fingerprint, makers, sources
 from mcomp.measure.machine import machine_id
+from mcomp.measure.runtime import not_installed
 from mcomp.model.shards import weights_digest
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, load_recipe, placed_at, refs, with_nested
@@ -340,9 +341,14 @@ def require_same_architecture(loaded: LoadedRecipe, said: ModelConfig, built: Mo
 def next_form(loaded: LoadedRecipe, name: str, form: Form) -> Form:
     """Return the form after a stage.
 
-    Raises RecipeError, placed at the stage, if it does not take what comes before it.
+    Raises RecipeError, placed at the stage, if it does not take what comes before it, or if a library that
+    it needs is not installed.
     """
     config = stage_of(loaded.recipe, name)
+    missing = not_installed(config.libraries)
+    if missing:
+        what, _, next_step = missing.partition("; ")
+        raise problem(loaded, ("stages", name, "type"), what, next_step)
     if form in config.forms:
         return config.forms[form]
     if form is Form.UNTRAINED:
@@ -401,6 +407,7 @@ def step_key(
             for name, digest in sources(type(part)).items()
         },
         **({"machine": machine_id()} if config.timed() else {}),
+        **({"libraries": {name: version(name) for name in config.libraries}} if config.libraries else {}),
     }
 
 

@@ -20,6 +20,7 @@ from mcomp.data.digests import DIGESTS
 from mcomp.errors import CorruptArtifact, McompError, RequireNotMet, StageError, StoreError
 from mcomp.fingerprint import fingerprint, makers, tree_digest
 from mcomp.measure.machine import machine, machine_id
+from mcomp.measure.runtime import Exported, main_file, runtime_version
 from mcomp.plan import Plan, Step
 from mcomp.recipe.resolved import resolved_text
 from mcomp.recipe.shorten import is_shortened
@@ -83,7 +84,7 @@ class Scheduler:
     computed: set[str] = field(default_factory=set)
     files: dict[str, Path] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
-    baseline: Served | None = None
+    baselines: dict[str, Served] = field(default_factory=dict)
 
     @cached_property
     def run(self) -> Run:
@@ -128,7 +129,7 @@ class Scheduler:
 
     def do_each(self) -> None:
         """Do the steps in order, then measure the exports."""
-        self.rows, self.files, self.served = [], {}, {}
+        self.rows, self.files, self.served, self.baselines = [], {}, {}, {}
         for number, step in enumerate(self.plan.steps, start=1):
             raise_if_interrupted()
             self.reporter.step_started(step, number, len(self.plan.steps))
@@ -197,20 +198,21 @@ class Scheduler:
         for name, step in self.plan.exports():
             baseline = self.plan.step(self.plan.baselines[name])
             pair = self.measured(step, baseline)
-            self.served[name], self.baseline = pair.result, pair.baseline
-            self.files[name] = exported_file(self.found(step))
+            self.served[name], self.baselines[name] = pair.result, pair.baseline
+            self.files[name] = exported(self.found(step), step).file
         shown = {self.plan.pipeline[name]: served for name, served in self.served.items()}
         self.rows = [row.model_copy(update={"served": shown.get(row.key)}) for row in self.rows]
 
     def measured(self, step: Step, baseline: Step) -> Pair:
         """Return the figures of one exported file and of the baseline's."""
         artifacts = self.found(step), self.found(baseline)
-        name = measurement_name(self.plan, *artifacts)
+        name = measurement_name(self.plan, step, *artifacts)
         known = read_figures(self.store, Pair, step.key, name)
         if known is None:
             self.reporter.log("measuring the exported file and the baseline's in turns")
             with self.store.workspace(step.key) as scratch:
-                result, other = self.executor.serve(step, scratch, *map(exported_file, artifacts))
+                files = (exported(each, step) for each in artifacts)
+                result, other = self.executor.serve(step, scratch, *files)
             known = Pair(result=result, baseline=other)
             self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
         return known
@@ -257,26 +259,36 @@ class Scheduler:
             overrides=self.plan.loaded.composed.overrides,
             quick=is_shortened(self.plan.recipe),
             rows=tuple(self.rows),
-            baseline=self.baseline,
+            baselines=self.baselines,
             require=self.judged(),
         )
 
 
-def exported_name(artifact: Artifact) -> str:
-    """Return the name of the file that an export wrote."""
-    return next(name for name in artifact.names() if name.startswith(f"{FILES}/"))
+def exported_names(artifact: Artifact) -> list[str]:
+    """Return the names of the files that an export wrote."""
+    return [name for name in artifact.names() if name.startswith(f"{FILES}/")]
 
 
-def exported_file(artifact: Artifact) -> Path:
-    """Return the file that an export wrote, its bytes checked. Raises CorruptArtifact."""
-    return artifact.file(exported_name(artifact))
+def exported(artifact: Artifact, step: Step) -> Exported:
+    """Return the files that an export wrote, their bytes checked. Raises CorruptArtifact."""
+    names = exported_names(artifact)
+    first = main_file(names, str(step.config.exports))
+    beside = tuple(artifact.file(name) for name in names if name != first)
+    return Exported(artifact.file(first), beside)
 
 
-def measurement_name(plan: Plan, result: Artifact, baseline: Artifact) -> str:
-    """Return the name of a measurement: it holds for the bytes of two files, one machine and one setting."""
+def measurement_name(plan: Plan, step: Step, result: Artifact, baseline: Artifact) -> str:
+    """Return the name of a measurement: it holds for the bytes of two exports, one machine and one
+    setting.
+    """
+    digests = [
+        {name: each.manifest.files[name].sha256 for name in exported_names(each)}
+        for each in (result, baseline)
+    ]
     setting = {
         "machine": machine_id(),
-        "files": [each.manifest.files[exported_name(each)].sha256 for each in (result, baseline)],
+        "runtime": runtime_version(str(step.config.exports)),
+        "files": digests,
         "by": [version("mcomp"), *map(tree_digest, MEASURED_BY)],
         **plan.recipe.measure.model_dump(mode="json"),
     }
@@ -291,7 +303,7 @@ def is_answered(plan: Plan, store: Store) -> bool:
         return False
     return all(
         store.measurement(
-            step.key, measurement_name(plan, artifacts[step.key], artifacts[plan.baselines[name]])
+            step.key, measurement_name(plan, step, artifacts[step.key], artifacts[plan.baselines[name]])
         )
         for name, step in plan.exports()
     )

@@ -41,7 +41,9 @@ class StageConfig(PluginConfig):
 
     forms: ClassVar[Mapping[Form, Form]]
     exports: ClassVar[str | None] = None
-    """The runtime that serves the file this stage writes, if it writes one."""
+    """The runtime that serves the file this stage writes, if it writes one (`mcomp.measure.runtime`)."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions beside mcomp's own requirements that make the result; each is an extra of its name."""
     varies: ClassVar[str | None] = None
     """What `mcomp sensitivity` changes of one part after the other (`bits`, `ratio`), if `trials` does so."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from mcomp.data.contract import Batch, Split
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtime import Session
 from mcomp.model.graph import TRAINING_ARGUMENT, set_training
 from mcomp.task import TaskConfig
 
@@ -56,9 +56,7 @@ def evaluate(
     return Evaluation(float(metric.compute()), total_loss / len(split))
 
 
-def evaluate_file(
-    session: OnnxSession, split: Split, task: TaskConfig, batch_size: int = 256
-) -> ServedQuality:
+def evaluate_file(session: Session, split: Split, task: TaskConfig, batch_size: int = 256) -> ServedQuality:
     """Evaluate a file in its runtime."""
     metric = task.metric()
     outputs, targets = [], []

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS
-from mcomp.measure.runtime import load_session, session_options
+from mcomp.measure.runtimes.onnx import load_session, session_options
 from mcomp.store.ledger import Census
 
 WIDE = 8  # input channels from which an integer convolution was no slower than the float one

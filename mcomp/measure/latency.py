@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtime import Session
 from mcomp.store.ledger import Latency
 
 TURN_SECONDS = 0.010  # long enough for the clock and for the scheduler of the system
 
 
 def interleaved(
-    sessions: Mapping[str, OnnxSession], inputs: Mapping[str, np.ndarray], rounds: int, warmup: int = 3
+    sessions: Mapping[str, Session], inputs: Mapping[str, np.ndarray], rounds: int, warmup: int = 3
 ) -> dict[str, tuple[float, ...]]:
     """Return the milliseconds of one call in each round, for each session on the same inputs.
 
@@ -35,13 +35,13 @@ def interleaved(
     return {name: tuple(values) for name, values in turns.items()}
 
 
-def calls_per_turn(session: OnnxSession, inputs: Mapping[str, np.ndarray], warmup: int) -> int:
+def calls_per_turn(session: Session, inputs: Mapping[str, np.ndarray], warmup: int) -> int:
     """Warm a session up and return how many calls fill a turn."""
     fastest = min(call_seconds(session, inputs, 1) for _ in range(max(warmup, 1)))
     return max(1, math.ceil(TURN_SECONDS / fastest))
 
 
-def call_seconds(session: OnnxSession, inputs: Mapping[str, np.ndarray], num_calls: int) -> float:
+def call_seconds(session: Session, inputs: Mapping[str, np.ndarray], num_calls: int) -> float:
     """Return the mean seconds of one call over `num_calls`."""
     started = time.perf_counter()
     for _ in range(num_calls):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from mcomp.config import Config
 from mcomp.errors import StageError
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtime import Session
 
 
 class Parity(Config):
@@ -32,7 +31,7 @@ class Parity(Config):
 
 
 def compare(
-    path: Path, module: nn.Module, batches: Iterable[Mapping[str, Tensor]], *, classes: bool = True
+    session: Session, module: nn.Module, batches: Iterable[Mapping[str, Tensor]], *, classes: bool = True
 ) -> Parity:
     """Run a file in its runtime and `module`, as it is, on the same inputs by name.
 
@@ -40,12 +39,11 @@ def compare(
     class. Batches may differ in the shape of what they give. Raises StageError if the file cannot run, gives
     another shape than the module, or values that are not finite.
     """
-    session = OnnxSession(path)
     pairs = [both_outputs(session, module, inputs) for inputs in batches]
     if not pairs:
         raise ValueError("parity needs at least one batch")
     if not all(np.isfinite(served).all() for served, _ in pairs):
-        raise StageError(f"{path.name} gives values that are not finite")
+        raise StageError(f"{session.path.name} gives values that are not finite")
     errors = np.concatenate([np.abs(served - expected).ravel() for served, expected in pairs])
     squares = np.concatenate([np.square(expected).ravel() for _, expected in pairs])
     cosine_N = np.concatenate([cosines(*pair) for pair in pairs])
@@ -61,7 +59,7 @@ def compare(
 
 
 def both_outputs(
-    session: OnnxSession, module: nn.Module, inputs: Mapping[str, Tensor]
+    session: Session, module: nn.Module, inputs: Mapping[str, Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the outputs of the file and of the module, as float64."""
     with torch.no_grad():

@@ -1,63 +1,163 @@
-"""An exported file in the runtime that will serve it: ONNX Runtime on the CPU. Free of torch."""
+"""The runtimes that serve exported files, and the one seam that parity, accuracy and latency know of them.
+
+Free of torch and of the runtimes: `find_runtime` imports the one that is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import numpy as np
-import onnxruntime as ort
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from mcomp.errors import StageError, named, printable
-from mcomp.measure.saturation import exact_sums
+from mcomp.recipe.nearest import one_of
 
-FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
+if TYPE_CHECKING:
+    import numpy as np
 
+    from mcomp.store.ledger import Census
 
-def session_options(threads: int) -> ort.SessionOptions:
-    """Return what every figure is taken with: all optimisations, `threads` for one operator at a time."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = FATAL
-    for name, value in exact_sums().items():
-        options.add_session_config_entry(name, value)
-    if threads > 1:
-        # Spinning threads that share a core with other work make small integer models slower than float ones.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+Sizes = tuple[int | None, ...]
 
 
-def load_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
-    """Return a session on the CPU. Raises StageError with the runtime's words if it refuses the file."""
-    if not path.is_file():
-        raise StageError(f"{path}: no such file")
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors have no common base below Exception
-        raise StageError(f"ONNX Runtime cannot load {path.name}: {printable(str(error).strip())}") from error
+class Session(Protocol):
+    """A loaded file. `input_sizes` has None for each size that is free; axis 0 is the batch."""
 
-
-class OnnxSession:
-    """A loaded file. Raises StageError if ONNX Runtime refuses it."""
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self.path = path
-        self._session = load_session(path, session_options(threads))
-        self.input_names = tuple(node.name for node in self._session.get_inputs())
-        self._output_name = self._session.get_outputs()[0].name
+    path: Path
+    input_sizes: Mapping[str, Sizes]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
-        if set(inputs) != set(self.input_names):
-            wanted, given = (
-                ", ".join(map(named, names)) or "nothing" for names in (self.input_names, inputs)
-            )
-            raise StageError(f"{self.path.name} takes {wanted}, but was given {given}")
-        try:
-            (output,) = self._session.run([self._output_name], dict(inputs))
-        except Exception as error:  # as in load_session
-            what = f"ONNX Runtime cannot run {self.path.name}: {printable(str(error).strip())}"
-            raise StageError(what) from error
-        return np.asarray(output)
+        ...
+
+
+class Runtime:
+    """Base of the runtimes. `title` is what people call it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    def load(self, path: Path, threads: int = 1) -> Session:
+        """Return a session on the CPU. Raises StageError with the runtime's words if it refuses the file."""
+        raise NotImplementedError
+
+    def session(self, path: Path, threads: int = 1) -> Session:
+        """Return a session that also takes inputs smaller than the sizes that the file fixes."""
+        from mcomp.measure.fitted import fitted
+
+        return fitted(self.load(path, threads))
+
+    def census(self, path: Path, scratch: Path, threads: int = 1) -> Census | None:
+        """Return which layers it runs in integers, None if it does not tell.
+
+        `scratch` is a folder for what it writes. Raises StageError if it refuses the file.
+        """
+        return None
+
+    def settings(self, path: Path) -> dict[str, str]:
+        """Return the options without which it gives wrong results for a file on this processor."""
+        return {}
+
+    def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what it computes at each layer, by the layer's name; nothing if it does not tell."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote: the file that its runtime is given, and what lies beside it."""
+
+    file: Path
+    beside: tuple[Path, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all of it."""
+        return sum(path.stat().st_size for path in (self.file, *self.beside))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Where a runtime's class is, what must be installed for it, and how its files end."""
+
+    target: str
+    distribution: str
+    suffix: str
+
+
+RUNTIMES: dict[str, Known] = {
+    "onnxruntime": Known("mcomp.measure.runtimes.onnx:OnnxRuntime", "onnxruntime", ".onnx"),
+    "openvino": Known("mcomp.measure.runtimes.openvino:OpenVino", "openvino", ".xml"),
+}
+
+
+def find_runtime(name: str) -> Runtime:
+    """Return a runtime by name. Raises StageError if there is none, or with the command that installs it."""
+    if name not in RUNTIMES:
+        raise StageError(f"there is no runtime '{named(name)}'; it must be {one_of(RUNTIMES)}")
+    known = RUNTIMES[name]
+    missing = not_installed([known.distribution])
+    if missing:
+        raise StageError(f"the runtime {name} {missing}")
+    module, _, attribute = known.target.partition(":")
+    runtime: Runtime = getattr(import_module(module), attribute)()
+    return runtime
+
+
+def not_installed(distributions: Iterable[str]) -> str:
+    """Return which distribution is missing and the command that installs it, or ""."""
+    for name in distributions:
+        if installed_version(name) is None:
+            return f"needs the package {name}, which is not installed; pip install 'mcomp[{name}]'"
+    return ""
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a distribution, None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def runtime_version(name: str) -> str:
+    """Return what a figure taken in a runtime depends on: its name and version."""
+    known = RUNTIMES.get(name)
+    return f"{name} {installed_version(known.distribution)}" if known else name
+
+
+def runtime_of(path: Path) -> str:
+    """Return the name of the runtime that serves a file of this name. Raises StageError if none does."""
+    for name, known in RUNTIMES.items():
+        if path.suffix == known.suffix:
+            return name
+    suffixes = one_of(known.suffix for known in RUNTIMES.values())
+    raise StageError(f"{named(path.name)} is no exported file: its name must end with {suffixes}")
+
+
+def main_file(names: Iterable[str], runtime: str) -> str:
+    """Return which of an export's files the runtime is given; the others lie beside it."""
+    listed = sorted(names)
+    suffix = RUNTIMES[runtime].suffix if runtime in RUNTIMES else ""
+    return next((name for name in listed if name.endswith(suffix)), listed[0])
+
+
+def require_inputs(session: Session, given: Iterable[str]) -> None:
+    """Raise StageError unless the inputs have the names that the file takes."""
+    if set(given) != set(session.input_sizes):
+        wanted, found = (", ".join(map(named, names)) or "nothing" for names in (session.input_sizes, given))
+        raise StageError(f"{session.path.name} takes {wanted}, but was given {found}")
+
+
+def require_file(path: Path) -> None:
+    """Raise StageError if there is no file."""
+    if not path.is_file():
+        raise StageError(f"{path}: no such file")
+
+
+def refused(title: str, does: str, path: Path, error: Exception) -> StageError:
+    """Return the error for a file that a runtime cannot load or run, with its own words."""
+    return StageError(f"{title} cannot {does} {path.name}: {printable(str(error).strip())}")

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mcomp.errors import StageError, named
-from mcomp.measure.census import census
 from mcomp.measure.latency import interleaved, latency, speedup
 from mcomp.measure.machine import machine
-from mcomp.measure.runtime import OnnxSession
-from mcomp.measure.saturation import served_with
+from mcomp.measure.runtime import Exported, Runtime
 from mcomp.measure.slowness import explain_slow
 from mcomp.store.ledger import Served
 
@@ -23,48 +21,48 @@ if TYPE_CHECKING:
     from mcomp.recipe.schema import Measure
     from mcomp.task import TaskConfig
 
-RUNTIME = "onnxruntime"
 
-
-def serve(file: Path, split: Split, task: TaskConfig, measure: Measure, scratch: Path) -> Served:
+def serve(
+    exported: Exported, runtime: Runtime, split: Split, task: TaskConfig, measure: Measure, scratch: Path
+) -> Served:
     """Return what is known of a file alone: the metric on `split` in its runtime, its bytes and its census.
 
     `scratch` is a folder for what the runtime writes. Raises StageError if the runtime refuses it.
     """
     from mcomp.measure.accuracy import evaluate_file
 
-    quality = evaluate_file(OnnxSession(file, measure.threads), split, task)
+    file = exported.file
+    quality = evaluate_file(runtime.session(file, measure.threads), split, task)
     return Served(
         file=file.name,
-        runtime=RUNTIME,
+        runtime=runtime.name,
         threads=measure.threads,
-        session=served_with(file),
-        size_bytes=file.stat().st_size,
+        session=runtime.settings(file),
+        size_bytes=exported.size_bytes,
         test=quality.metric,
         per_class=quality.per_class,
-        census=census(file, scratch, measure.threads),
+        census=runtime.census(file, scratch, measure.threads),
     )
 
 
 def versus(
     served: Served,
     baseline: Served,
-    file: Path,
-    baseline_file: Path,
+    files: tuple[Path, Path],
+    runtime: Runtime,
     inputs: Mapping[str, np.ndarray],
     measure: Measure,
     direction: Literal["higher", "lower"],
 ) -> tuple[Served, Served]:
     """Time a file and the baseline's in turns; return both with their latency, `served` also with its ratios.
 
-    `inputs` are real samples by name; they are repeated or cut to each batch size of `measure`. `direction`
-    is the task's: a drop is positive where the file is worse than the baseline.
+    `files`: its own, and the baseline's. `inputs` are real samples by name; they are repeated or cut to each
+    batch size of `measure`. `direction` is the task's: a drop is positive where the file is worse than the
+    baseline.
     """
     candidate_ms, baseline_ms = {}, {}
-    sessions = {
-        "candidate": OnnxSession(file, measure.threads),
-        "baseline": OnnxSession(baseline_file, measure.threads),
-    }
+    candidate, reference = (runtime.session(file, measure.threads) for file in files)
+    sessions = {"candidate": candidate, "baseline": reference}
     for batch_size in measure.batch_sizes:
         turns = interleaved(sessions, at_batch_size(inputs, batch_size), measure.rounds)
         candidate_ms[batch_size], baseline_ms[batch_size] = turns["candidate"], turns["baseline"]

@@ -45,9 +45,13 @@ class File:
 
 
 def files(ledger: Ledger) -> list[File]:
-    """Return the baseline's file, if there is one, and then those of the run."""
-    baseline = [File("baseline", ledger.baseline)] if ledger.baseline else []
-    return baseline + [File(row.stage, row.served) for row in ledger.rows if row.served]
+    """Return the baseline's files, if there are any, and then those of the run."""
+    several = len(ledger.baselines) > 1
+    baselines = [
+        File(f"baseline ({name})" if several else "baseline", served)
+        for name, served in ledger.baselines.items()
+    ]
+    return baselines + [File(row.stage, row.served) for row in ledger.rows if row.served]
 
 
 def better_by(ledger: Ledger, row: Row) -> float | None:

@@ -108,7 +108,8 @@ class Requirement(Config):
 class Ledger(Config):
     """One run. `rows` are in the order in which the steps ran, those of nested recipes first.
 
-    `quick`: it was made from a part of the data, and its figures are no results.
+    `quick`: it was made from a part of the data, and its figures are no results. `baselines`: by the name of
+    each export, the baseline's file, exported in the same way.
     """
 
     mcomp: str
@@ -122,5 +123,10 @@ class Ledger(Config):
     overrides: tuple[str, ...] = ()
     quick: bool = False
     rows: tuple[Row, ...]
-    baseline: Served | None = None
+    baselines: dict[str, Served] = {}
     require: tuple[Requirement, ...] = ()
+
+    @property
+    def baseline(self) -> Served | None:
+        """The baseline's file beside that of the last export."""
+        return next(reversed(self.baselines.values()), None)

@@ -47,7 +47,7 @@ class Work:
         for name, step in plan.exports():
             pair = [self.found.get(key) for key in (step.key, plan.baselines[name])]
             known = None not in pair and self.store.measurement(
-                step.key, measurement_name(plan, *[each for each in pair if each is not None])
+                step.key, measurement_name(plan, step, *[each for each in pair if each is not None])
             )
             if not known:
                 keys.append(step.key)

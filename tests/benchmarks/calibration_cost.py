@@ -157,7 +157,7 @@ def accuracies(folder: Path) -> dict[str, float]:
     import torch
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    from mcomp.measure.runtime import OnnxSession
+    from mcomp.measure.runtimes.onnx import OnnxSession
     from mcomp.model.checkpoint import load_model
     from mcomp_stages.export.onnx import ExportOnnx
     from mcomp_stages.quantize.static import QuantizeStatic

@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mcomp.data.contract import VaryingSize
 from mcomp.measure.census import census
 from mcomp.measure.latency import interleaved, latency, speedup
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.example import Example
 from mcomp.model.model import Model
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme

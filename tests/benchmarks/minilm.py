@@ -31,11 +31,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mcomp.data.contract import VaryingSize
 from mcomp.measure.census import census
 from mcomp.measure.latency import interleaved, latency, speedup
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp_stages.methods.calibration import without_padding
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from mcomp_stages.methods.quantization.weights.dynamic import Smoothing, dynamically_quantized, with_stored

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mcomp.measure.latency import interleaved, speedup
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 
 BATCH, PIXELS, ROUNDS = 8, 28, 20
 

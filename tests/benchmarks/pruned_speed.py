@@ -17,9 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcomp.measure.latency import interleaved, latency, speedup
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.model import Model
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut

@@ -44,7 +44,7 @@ def model(
 
 def run(folder: Path) -> None:
     """Load the file in its runtime and run it."""
-    from mcomp.measure.runtime import OnnxSession
+    from mcomp.measure.runtimes.onnx import OnnxSession
 
     OnnxSession(folder / "files" / "model.onnx").run({"x": ONES})
 

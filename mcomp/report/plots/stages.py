@@ -42,8 +42,12 @@ def stages(ledger: Ledger) -> Figure:
 
 
 def stage_lines(ledger: Ledger, batch_size: int) -> list[Line]:
-    """Return the baseline's file, where there is one, and the steps that are not its export."""
-    lines = [served_line("baseline, exported", ledger.baseline, batch_size)] if ledger.baseline else []
+    """Return the baseline's files, where there are any, and the steps that are not its exports."""
+    several = len(ledger.baselines) > 1
+    lines = [
+        served_line(f"baseline, exported{f' ({name})' if several else ''}", served, batch_size)
+        for name, served in ledger.baselines.items()
+    ]
     for row in ledger.rows:
         name = f"{row.recipe} · {row.stage}"
         if row.served:

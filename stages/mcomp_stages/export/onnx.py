@@ -19,11 +19,7 @@ from pydantic import Field
 from mcomp.stage import Context, Form, StageConfig, StageResult
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mcomp.model.model import Model
-
-LARGEST_PROOF = 256
 
 
 class ExportOnnx(StageConfig):
@@ -36,9 +32,10 @@ class ExportOnnx(StageConfig):
     opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators")] = 21
 
     def run(self, model: Model, context: Context) -> StageResult:
-        from mcomp.measure.parity import compare
-        from mcomp_stages.methods.onnx.graph import served_graph
-        from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
+        from mcomp.measure.runtime import find_runtime
+        from mcomp_stages.methods.export.graph import served_graph
+        from mcomp_stages.methods.export.proof import proven, require_masked_zeros
+        from mcomp_stages.methods.onnx.proof import require_integers
         from mcomp_stages.methods.onnx.write import write_onnx
         from mcomp_stages.methods.onnx.zeros import zeros_in_file
 
@@ -46,22 +43,7 @@ class ExportOnnx(StageConfig):
         path = context.folder / "model.onnx"
         served = served_graph(model, context.example)
         files = write_onnx(served, context.example, path, opset=self.opset)
-        census = require_integers(path, model)
-        inputs = validation_inputs(context)
-        classes = context.task.chooses
-        if context.rehearsal:
-            parity = compare(path, served, inputs, classes=classes)
-        else:
-            parity = require_parity(path, served, inputs, model.quantized, classes=classes)
-        facts = {"opset": self.opset, "census": census.model_dump(mode="json"), "parity": parity.model_dump()}
+        facts = {"opset": self.opset, "census": require_integers(path, model).model_dump(mode="json")}
+        facts["parity"] = proven(path, find_runtime(self.exports), served, model.quantized, context)
         facts |= zeros_in_file(path, model)
         return StageResult(None, files={file.name: file for file in files}, facts=facts)
-
-
-def validation_inputs(context: Context) -> list[dict[str, Tensor]]:
-    """Return the inputs of up to 256 validation samples, in batches."""
-    import torch
-
-    split = context.data.split("validation")
-    positions = torch.split(torch.arange(min(len(split), LARGEST_PROOF)), context.batch_size)
-    return [split.batch(some).inputs for some in positions]

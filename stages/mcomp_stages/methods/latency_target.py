@@ -16,11 +16,11 @@ import numpy as np
 from mcomp.errors import StageError
 from mcomp.measure.latency import interleaved, speedup
 from mcomp.measure.machine import machine
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.measure.served import at_batch_size
 from mcomp.model.model import Model
 from mcomp.stage import Context
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 
 OPSET = 21

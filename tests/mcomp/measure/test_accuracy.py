@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.measure.accuracy import evaluate, evaluate_file, in_inference_mode, per_class
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.graph import capture, set_training
 from tests.mcomp.measure.files import IMAGE, float_classifier
 from tests.mcomp.measure.problems import Classes, Images, Numbers

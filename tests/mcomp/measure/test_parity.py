@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mcomp.errors import StageError
 from mcomp.measure.parity import compare, cosines, same_choice
+from mcomp.measure.runtimes.onnx import OnnxSession
 from tests.mcomp.measure.files import CLASSES, IMAGE, float_classifier, parameters
 
 
@@ -25,13 +26,17 @@ class SameClassifier(nn.Module):
         return self.fc(self.conv(x).relu().flatten(1))
 
 
+def session(folder: Path) -> OnnxSession:
+    return OnnxSession(float_classifier(folder / "m.onnx"))
+
+
 def batches(num: int = 2, samples: int = 8) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     return [{"x": torch.randn(samples, *IMAGE, generator=generator)} for _ in range(num)]
 
 
 def test_the_same_network_agrees_on_every_sample(tmp_path: Path) -> None:
-    parity = compare(float_classifier(tmp_path / "m.onnx"), SameClassifier(), batches())
+    parity = compare(session(tmp_path), SameClassifier(), batches())
     assert parity.samples == 16
     assert parity.max_error < 1e-3
     assert parity.mean_cosine == pytest.approx(1)
@@ -42,7 +47,7 @@ def test_one_shifted_class_is_seen_in_every_figure(tmp_path: Path) -> None:
     module = SameClassifier()
     with torch.no_grad():
         module.fc.weight[2] += 1
-    parity = compare(float_classifier(tmp_path / "m.onnx"), module, batches())
+    parity = compare(session(tmp_path), module, batches())
     assert parity.max_error > 1
     assert parity.mean_cosine < 0.999
     assert parity.agreement is not None
@@ -53,13 +58,13 @@ def test_another_number_of_outputs_is_a_stage_error(tmp_path: Path) -> None:
     module = SameClassifier()
     module.fc = nn.Linear(4 * 8 * 8, 3)
     with pytest.raises(StageError, match=r"shape \(8, 4\), the model \(8, 3\)"):
-        compare(float_classifier(tmp_path / "m.onnx"), module, batches())
+        compare(session(tmp_path), module, batches())
 
 
 def test_values_that_are_not_finite_are_a_stage_error(tmp_path: Path) -> None:
     inputs = {"x": torch.full((2, *IMAGE), torch.inf)}
     with pytest.raises(StageError, match="not finite"):
-        compare(float_classifier(tmp_path / "m.onnx"), SameClassifier(), [inputs])
+        compare(session(tmp_path), SameClassifier(), [inputs])
 
 
 def test_agreement_counts_equal_choices_of_a_class() -> None:
@@ -70,8 +75,7 @@ def test_agreement_counts_equal_choices_of_a_class() -> None:
 
 
 def test_numbers_that_choose_nothing_have_no_agreement(tmp_path: Path) -> None:
-    file = float_classifier(tmp_path / "m.onnx")
-    assert compare(file, SameClassifier(), batches(), classes=False).agreement is None
+    assert compare(session(tmp_path), SameClassifier(), batches(), classes=False).agreement is None
 
 
 def test_cosine_ignores_length_and_two_zeros_are_equal() -> None:

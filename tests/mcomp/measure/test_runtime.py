@@ -1,51 +1,46 @@
+"""The seam: which runtimes there are, and what is said when one is not."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mcomp.errors import StageError
-from mcomp.measure.runtime import OnnxSession
-from tests.mcomp.measure.files import IMAGE, float_classifier, parameters
+from mcomp.measure import runtime
+from mcomp.measure.runtime import Exported, Known, find_runtime, main_file, not_installed, runtime_of
 
 
-def expected_logits(images: np.ndarray) -> np.ndarray:
-    """The same network with loops."""
-    weights = parameters()
-    padded = np.pad(images[:, 0], ((0, 0), (1, 1), (1, 1)))
-    features = np.zeros((len(images), 4, 8, 8))
-    for row in range(8):
-        for column in range(8):
-            patch = padded[:, row : row + 3, column : column + 3]
-            features[:, :, row, column] = np.einsum("nij,oij->no", patch, weights["conv.weight"][:, 0])
-    features = np.maximum(features + weights["conv.bias"][:, None, None], 0)
-    return features.reshape(len(images), -1) @ weights["fc.weight"].T
+@pytest.mark.parametrize("name", runtime.RUNTIMES)
+def test_every_runtime_says_its_own_name(name: str) -> None:
+    assert find_runtime(name).name == name
+    assert runtime_of(Path(f"m{runtime.RUNTIMES[name].suffix}")) == name
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_runs_a_file_with_any_number_of_samples(tmp_path: Path, threads: int) -> None:
-    session = OnnxSession(float_classifier(tmp_path / "m.onnx"), threads)
-    assert session.input_names == ("x",)
-    for samples in (1, 5):
-        images = np.random.default_rng(1).normal(size=(samples, *IMAGE)).astype(np.float32)
-        np.testing.assert_allclose(session.run({"x": images}), expected_logits(images), rtol=1e-4, atol=1e-4)
+def test_a_runtime_that_is_not_there_is_answered_with_the_list() -> None:
+    with pytest.raises(StageError, match=r"no runtime 'tvm'; it must be one of 'onnxruntime', 'openvino'"):
+        find_runtime("tvm")
 
 
-def test_a_file_that_is_no_model_is_a_stage_error(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes(b"not a model")
-    with pytest.raises(StageError, match=r"cannot load m\.onnx"):
-        OnnxSession(tmp_path / "m.onnx")
+def test_a_runtime_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(runtime.RUNTIMES, "far", Known("mcomp.far:Far", "no-such-runtime", ".far"))
+    with pytest.raises(StageError, match=r"package no-such-runtime, .*pip install 'mcomp\[no-such-"):
+        find_runtime("far")
+    assert not_installed(["numpy"]) == ""
 
 
-def test_a_missing_file_is_a_stage_error(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="no such file"):
-        OnnxSession(tmp_path / "m.onnx")
+def test_a_file_that_nothing_serves_is_refused() -> None:
+    with pytest.raises(StageError, match=r"m\.txt is no exported file: its name must end with one of"):
+        runtime_of(Path("m.txt"))
 
 
-def test_inputs_that_do_not_fit_are_a_stage_error(tmp_path: Path) -> None:
-    session = OnnxSession(float_classifier(tmp_path / "m.onnx"))
-    with pytest.raises(StageError, match=r"m\.onnx takes x, but was given image"):
-        session.run({"image": np.zeros((1, *IMAGE), np.float32)})
-    with pytest.raises(StageError, match=r"cannot run m\.onnx"):
-        session.run({"x": np.zeros((1, 3), np.float32)})
+def test_the_file_a_runtime_is_given_is_told_from_those_beside_it() -> None:
+    assert main_file(["model.bin", "model.xml"], "openvino") == "model.xml"
+    assert main_file(["model.onnx.data", "model.onnx"], "onnxruntime") == "model.onnx"
+    assert main_file(["odd"], "onnxruntime") == "odd"
+
+
+def test_the_bytes_of_an_export_are_those_of_all_its_files(tmp_path: Path) -> None:
+    for name, size in (("model.xml", 3), ("model.bin", 5)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert Exported(tmp_path / "model.xml", (tmp_path / "model.bin",)).size_bytes == 8

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mcomp.measure import saturation
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 
 BYTES = 255
 

@@ -9,12 +9,14 @@ import torch
 from mcomp.data.contract import VaryingSize
 from mcomp.errors import StageError
 from mcomp.measure import served as serving
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtime import Exported
+from mcomp.measure.runtimes.onnx import OnnxRuntime, OnnxSession
 from mcomp.measure.served import at_batch_size, at_sizes, metric_drop, serve, versus
 from mcomp.recipe.schema import Measure
 from tests.mcomp.measure.files import float_classifier, half_quantized_classifier
 from tests.mcomp.measure.problems import Classes, Images
 
+RUNTIME = OnnxRuntime()
 MEASURE = Measure(batch_sizes=(1, 3), rounds=3)
 
 
@@ -29,7 +31,7 @@ def split(tmp_path: Path) -> Images:
 
 def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Images) -> None:
     file = float_classifier(tmp_path / "float.onnx")
-    served = serve(file, split, Classes(), MEASURE, tmp_path)
+    served = serve(Exported(file), RUNTIME, split, Classes(), MEASURE, tmp_path)
     assert (served.file, served.runtime, served.threads) == ("float.onnx", "onnxruntime", 1)
     assert served.test == 1
     assert served.size_bytes == len(file.read_bytes())
@@ -39,8 +41,8 @@ def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Ima
 
 def test_beside_the_baseline_a_file_gets_ratios_and_both_get_latencies(tmp_path: Path, split: Images) -> None:
     files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
-    alone = [serve(file, split, Classes(), MEASURE, tmp_path) for file in files]
-    served, baseline = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
+    alone = [serve(Exported(file), RUNTIME, split, Classes(), MEASURE, tmp_path) for file in files]
+    served, baseline = versus(*alone, files, RUNTIME, {"x": split.x[:2].numpy()}, MEASURE, "higher")
     assert set(served.latency) == set(served.speedup) == set(baseline.latency) == {1, 3}
     assert served.latency[1].rounds == 3
     assert served.size_ratio == pytest.approx(baseline.size_bytes / served.size_bytes)
@@ -53,9 +55,9 @@ def test_a_file_says_why_when_it_is_slower_and_only_then(
     tmp_path: Path, split: Images, monkeypatch, ratio: float, causes: int
 ) -> None:
     files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
-    alone = [serve(file, split, Classes(), MEASURE, tmp_path) for file in files]
+    alone = [serve(Exported(file), RUNTIME, split, Classes(), MEASURE, tmp_path) for file in files]
     monkeypatch.setattr(serving, "speedup", lambda baseline, candidate: ratio)
-    served, _ = versus(*alone, *files, {"x": split.x[:2].numpy()}, MEASURE, "higher")
+    served, _ = versus(*alone, files, RUNTIME, {"x": split.x[:2].numpy()}, MEASURE, "higher")
     assert sum("1 of 2 layers stayed in float (fc)" in cause for cause in served.slower_because) == causes
 
 

@@ -156,7 +156,7 @@ def main_job(**changes: Any) -> Ledger:
         direction="higher",
         machine=MACHINE,
         rows=rows,
-        baseline=baseline(),
+        baselines={"export": baseline()},
         require=(
             Requirement(what="accuracy_drop", stage="export", max=0.006, value=0.002, met=True),
             Requirement(what="speedup", stage="export", batch_size=1, min=10.0, value=10.9, met=True),
@@ -190,7 +190,7 @@ def failed() -> Ledger:
     last = row("resnet_int8", "prune", "prune.channels").model_copy(
         update={"status": "failed", "error": error}
     )
-    return main_job(status="failed", baseline=None, require=(), rows=(*main_job().rows[:3], last))
+    return main_job(status="failed", baselines={}, require=(), rows=(*main_job().rows[:3], last))
 
 
 HOSTILE = "<script>alert(1)</script>[bold red]x[/]\x1b[31m\u202e</td>\"'{{ 7*7 }}"
@@ -218,7 +218,7 @@ def hostile() -> Ledger:
 
 def empty() -> Ledger:
     """Return a run that was interrupted before its first step."""
-    return main_job(status="interrupted", rows=(), baseline=None, require=())
+    return main_job(status="interrupted", rows=(), baselines={}, require=())
 
 
 def sweep() -> SweepRecord:

@@ -15,6 +15,7 @@ from mcomp.model.model import Model
 from mcomp.stage import Context
 from mcomp_stages.export import onnx as stage
 from mcomp_stages.export.onnx import ExportOnnx
+from mcomp_stages.methods.export.proof import validation_inputs
 from tests.mcomp.training.setting import make_context, small_model
 from tests.stages.methods.quantization.nets import quantized_model
 from tests.stages.samples import sample_of
@@ -26,7 +27,7 @@ def context(tmp_path: Path) -> Context:
 
 
 def quantized(context: Context) -> Model:
-    return quantized_model(small_model(), stage.validation_inputs(context)[0])
+    return quantized_model(small_model(), validation_inputs(context)[0])
 
 
 def test_the_sample_in_the_manual_is_valid() -> None:
@@ -50,7 +51,7 @@ def test_a_float_model_is_exported_by_the_same_stage(context: Context) -> None:
 
 
 def test_a_file_that_disagrees_fails_the_stage(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mcomp_stages.methods.onnx import proof
+    from mcomp_stages.methods.export import proof
 
     monkeypatch.setattr(proof, "SMALLEST_AGREEMENT", 1.01)
     with pytest.raises(StageError, match="agrees with the model"):

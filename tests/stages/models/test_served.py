@@ -17,7 +17,7 @@ from mcomp.model.example import Example
 from mcomp.model.graph import capture
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from tests.stages.models.tiny_transformers import BERT, sentences
 

@@ -14,10 +14,10 @@ from mcomp.measure.census import census
 from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.model import Model
 from mcomp.stage import StageResult
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.half.choice import half_weights
 from mcomp_stages.methods.half.edit import HalfWeights
-from mcomp_stages.methods.onnx.graph import served_graph
-from mcomp_stages.methods.onnx.proof import require_parity
+from mcomp_stages.methods.export.proof import require_parity
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.models.lenet5 import LeNet5Config
 from mcomp_stages.quantize import half

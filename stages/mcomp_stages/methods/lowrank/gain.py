@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from mcomp.measure.latency import interleaved, speedup
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp_stages.methods.lowrank.candidates import Candidate
 from mcomp_stages.methods.lowrank.ranks import Ranks
 from mcomp_stages.methods.lowrank.thin import Layer, thin_layers

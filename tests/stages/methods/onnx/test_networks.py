@@ -14,7 +14,7 @@ from mcomp.measure.parity import compare
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme

@@ -10,10 +10,12 @@ import torch
 import yaml
 
 from mcomp.errors import StageError
+from mcomp.measure.runtimes.onnx import OnnxRuntime
 from mcomp.model.edits import Masks, masked_weights
 from mcomp_stages.methods.blocks.edit import RemovedBlock, RemovedBlocks
-from mcomp_stages.methods.onnx.graph import served_graph
-from mcomp_stages.methods.onnx.proof import require_integers, require_masked_zeros, require_parity
+from mcomp_stages.methods.export.graph import served_graph
+from mcomp_stages.methods.export.proof import require_masked_zeros, require_parity
+from mcomp_stages.methods.onnx.proof import require_integers
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.sparsity.masks import with_masks
@@ -31,13 +33,13 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_file_of_a_model_agrees_with_it(floats: Path) -> None:
-    parity = require_parity(floats, float_model().module, [pictures()], quantized=False)
+    parity = require_parity(floats, OnnxRuntime(), float_model().module, [pictures()], quantized=False)
     assert parity.agreement == 1.0
 
 
 def test_the_file_of_another_model_is_refused(floats: Path) -> None:
     with pytest.raises(StageError, match="agrees with the model it came from on"):
-        require_parity(floats, float_model(seed=3).module, [pictures()], quantized=False)
+        require_parity(floats, OnnxRuntime(), float_model(seed=3).module, [pictures()], quantized=False)
 
 
 def test_outputs_off_by_a_constant_factor_are_refused(floats: Path) -> None:
@@ -46,7 +48,7 @@ def test_outputs_off_by_a_constant_factor_are_refused(floats: Path) -> None:
         model.module.get_parameter("fc.weight").mul_(1.01)
         model.module.get_parameter("fc.bias").mul_(1.01)
     with pytest.raises(StageError, match="median error"):
-        require_parity(floats, model.module, [pictures()], quantized=False)
+        require_parity(floats, OnnxRuntime(), model.module, [pictures()], quantized=False)
 
 
 def test_quantized_layers_left_in_float_are_named(floats: Path) -> None:
@@ -90,8 +92,9 @@ def broken(path: Path, initializer: str, factor: float, folder: Path) -> Path:
 @pytest.mark.parametrize("layer", ["stem", "conv", "shortcut", "fc"])
 def test_the_first_layer_that_differs_is_named(layer: str, floats: Path, tmp_path: Path) -> None:
     file = broken(floats, f"{layer}.weight", 1.3, tmp_path)
+    served = served_graph(float_model(), EXAMPLE)
     with pytest.raises(StageError, match=r"first layer whose values differ \(SQNR .* dB\)$") as caught:
-        require_parity(file, served_graph(float_model(), EXAMPLE), [pictures()], quantized=False)
+        require_parity(file, OnnxRuntime(), served, [pictures()], quantized=False)
     assert caught.value.module == layer
 
 
@@ -99,9 +102,9 @@ def test_of_integers_what_leaves_the_layer_in_float_is_printed(integers: Path, t
     file = broken(integers, "conv.weight_scale", 2.0, tmp_path)
     served = served_graph(quantized_model(float_model()), EXAMPLE)
     with pytest.raises(StageError, match=r"^conv: .*keep_float: \[conv\]$") as caught:
-        require_parity(file, served, [pictures()], quantized=True)
+        require_parity(file, OnnxRuntime(), served, [pictures()], quantized=True)
     assert Scheme.model_validate(yaml.safe_load(str(caught.value).rpartition("quantizes: ")[2]))
-    require_parity(integers, served, [pictures()], quantized=True)
+    require_parity(integers, OnnxRuntime(), served, [pictures()], quantized=True)
 
 
 def test_what_no_layer_alone_explains_is_said_to_be_so(floats: Path, tmp_path: Path) -> None:
@@ -112,7 +115,11 @@ def test_what_no_layer_alone_explains_is_said_to_be_so(floats: Path, tmp_path: P
     onnx.save(model, tmp_path / "negated.onnx")
     with pytest.raises(StageError, match="no layer alone differs"):
         require_parity(
-            tmp_path / "negated.onnx", served_graph(float_model(), EXAMPLE), [pictures()], quantized=False
+            tmp_path / "negated.onnx",
+            OnnxRuntime(),
+            served_graph(float_model(), EXAMPLE),
+            [pictures()],
+            quantized=False,
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp_stages.methods.onnx.proof import require_integers
 from mcomp_stages.methods.onnx.streams import STREAMS, streamed, unpacking
 from tests.stages.methods.onnx.test_pack import EXAMPLE, stored, written

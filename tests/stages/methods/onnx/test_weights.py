@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.measure.census import census
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.model import Model
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.quantization.weights.record import StoredWeight

@@ -15,10 +15,10 @@ import torch
 from onnx import TensorProto
 
 from mcomp.measure.census import census
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.model import Model
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx import write
-from mcomp_stages.methods.onnx.graph import served_graph
 from mcomp_stages.methods.onnx.proof import require_integers
 from mcomp_stages.methods.onnx.write import write_onnx
 from tests.stages.methods.quantization.nets import ChainNet, float_model, pictures, quantized_model
@@ -122,7 +122,7 @@ import hashlib, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mcomp_stages.methods.onnx.graph import served_graph
+from mcomp_stages.methods.export.graph import served_graph
 from mcomp_stages.methods.onnx.write import write_onnx
 from tests.stages.methods.quantization.nets import float_model, pictures, quantized_model
 path, example = Path(sys.argv[1]), pictures(2)

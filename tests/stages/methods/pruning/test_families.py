@@ -17,8 +17,8 @@ from torch import Tensor
 from mcomp.measure.parity import compare
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
-from mcomp_stages.methods.onnx.graph import served_graph
-from mcomp_stages.methods.onnx.proof import require_parity
+from mcomp_stages.methods.export.graph import served_graph
+from mcomp_stages.methods.export.proof import require_parity
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.methods.pruning.config import Target
 from mcomp_stages.methods.pruning.cut import choose_cut

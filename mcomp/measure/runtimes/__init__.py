@@ -1,0 +1,1 @@
+"""What serves exported files: a file a runtime, found by `mcomp.measure.runtime`."""

@@ -1,0 +1,84 @@
+"""ONNX Runtime on the CPU. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from mcomp.measure.runtime import Runtime, Session, Sizes, refused, require_file, require_inputs
+from mcomp.measure.saturation import exact_sums, served_with
+from mcomp.store.ledger import Census
+
+FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return what every figure is taken with: all optimisations, `threads` for one operator at a time."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL
+    for name, value in exact_sums().items():
+        options.add_session_config_entry(name, value)
+    if threads > 1:
+        # Spinning threads that share a core with other work make small integer models slower than float ones.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def load_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """Return a session on the CPU. Raises StageError with the runtime's words if it refuses the file."""
+    require_file(path)
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no common base below Exception
+        raise refused(OnnxRuntime.title, "load", path, error) from error
+
+
+class OnnxSession:
+    """A loaded file. Raises StageError if ONNX Runtime refuses it."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.path = path
+        self._session = load_session(path, session_options(threads))
+        self.input_sizes: Mapping[str, Sizes] = {
+            node.name: tuple(size if isinstance(size, int) else None for size in node.shape)
+            for node in self._session.get_inputs()
+        }
+        self._output_name = self._session.get_outputs()[0].name
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
+        require_inputs(self, inputs)
+        try:
+            (output,) = self._session.run([self._output_name], dict(inputs))
+        except Exception as error:  # as in load_session
+            raise refused(OnnxRuntime.title, "run", self.path, error) from error
+        return np.asarray(output)
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime, with all of its optimisations."""
+
+    name = "onnxruntime"
+    title = "ONNX Runtime"
+
+    def load(self, path: Path, threads: int = 1) -> Session:
+        return OnnxSession(path, threads)
+
+    def census(self, path: Path, scratch: Path, threads: int = 1) -> Census:
+        from mcomp.measure.census import census
+
+        return census(path, scratch, threads)
+
+    def settings(self, path: Path) -> dict[str, str]:
+        return served_with(path)
+
+    def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        from mcomp.measure.runtimes.onnx_layers import layer_values
+
+        return layer_values(path, inputs)

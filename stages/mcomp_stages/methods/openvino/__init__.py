@@ -1,0 +1,1 @@
+"""From ONNX files to the intermediate representation of OpenVINO."""
