@@ -45,7 +45,7 @@ def first_divergence(
 
 def layer_values(module: GraphModule, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what each layer gives, by its module path, and an ordinal where it runs several times."""
-    recorder = Recorder(module)
+    recorder = Recorder(module, layer_ends(module))
     names = [str(node.target) for node in module.graph.find_nodes(op="placeholder")]
     with torch.no_grad():
         recorder.run(*(inputs[name] for name in names))
@@ -53,12 +53,12 @@ def layer_values(module: GraphModule, inputs: Mapping[str, Tensor]) -> dict[str,
 
 
 class Recorder(Interpreter):
-    """Runs a graph and keeps what its layers give, behind batch norms that files fold into them."""
+    """Runs a graph and keeps the values of the nodes that have a name in `names`."""
 
-    def __init__(self, module: GraphModule) -> None:
+    def __init__(self, module: GraphModule, names: Mapping[Node, str]) -> None:
         super().__init__(module)
         self.values: dict[str, Tensor] = {}
-        self._names = layer_ends(module)
+        self._names = names
 
     def run_node(self, n: Node) -> Any:
         """Compute one node. Overrides torch.fx."""

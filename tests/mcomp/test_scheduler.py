@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mcomp.errors import McompError, StageError, StoreFull
+from mcomp.measure.runtime import Exported
 from mcomp.executor import Executor
 from mcomp.plan import Plan, make_plan
 from mcomp.recipe.build import load_recipe
@@ -274,10 +275,10 @@ def test_an_export_that_cannot_be_measured_does_not_hide_why(
     )
     serve = Executor.serve
 
-    def fails_on_other(self: Executor, recipe: Any, scratch: Path, file: Path, baseline_file: Path) -> Any:
-        if file.name == "other.onnx":
+    def fails_on_other(self: Executor, recipe: Any, scratch: Path, file: Exported, baseline: Exported) -> Any:
+        if file.file.name == "other.onnx":
             raise StageError("cannot be measured")
-        return serve(self, recipe, scratch, file, baseline_file)
+        return serve(self, recipe, scratch, file, baseline)
 
     monkeypatch.setattr(Executor, "serve", fails_on_other)
     with pytest.raises(StageError, match="cannot be measured"):

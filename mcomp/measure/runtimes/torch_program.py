@@ -1,0 +1,105 @@
+"""PyTorch on the CPU, running a program that torch.export saved (.pt2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from mcomp.measure.divergence import LAYERS, Recorder, norm_behind
+from mcomp.measure.runtime import Runtime, Session, Sizes, refused, require_file, require_inputs
+
+
+class ProgramSession:
+    """A loaded .pt2 file. Raises StageError if torch refuses it."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        require_file(path)
+        self.path, self.threads = path, threads
+        try:
+            program = torch.export.load(path)
+        except Exception as error:  # it raises whatever the pieces of the archive do
+            raise refused(TorchProgram.title, "load", path, error) from error
+        self.input_sizes: Mapping[str, Sizes] = input_sizes(program)
+        self.module = program.module()
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
+        require_inputs(self, inputs)
+        given = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        try:
+            with torch.no_grad(), num_threads(self.threads):
+                output = self.module(**given)
+        except Exception as error:  # as above
+            raise refused(TorchProgram.title, "run", self.path, error) from error
+        first = output[0] if isinstance(output, tuple | list) else output
+        return np.asarray(first.numpy())
+
+
+class TorchProgram(Runtime):
+    """PyTorch itself."""
+
+    name = "torch"
+    title = "PyTorch"
+
+    def load(self, path: Path, threads: int = 1) -> Session:
+        return ProgramSession(path, threads)
+
+    def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what it computes at each layer, known by the name of its weight."""
+        module = ProgramSession(path).module
+        assert isinstance(module, GraphModule)
+        recorder = Recorder(module, dict(layer_ends(module)))
+        names = [str(node.target) for node in module.graph.find_nodes(op="placeholder")]
+        with torch.no_grad():
+            recorder.run(*(torch.from_numpy(inputs[name]) for name in names))
+        return {name: value.numpy() for name, value in recorder.values.items()}
+
+
+def input_sizes(program: ExportedProgram) -> dict[str, Sizes]:
+    """Return the sizes of the inputs of a program, None for what is free."""
+    values = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
+    return {
+        name: tuple(size if isinstance(size, int) else None for size in values[name].shape)
+        for name in program.graph_signature.user_inputs
+        if isinstance(name, str)
+    }
+
+
+@contextmanager
+def num_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads, and then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def layer_ends(module: GraphModule) -> Iterator[tuple[Node, str]]:
+    """Yield the node at which the value of each layer stands, and the layer's name."""
+    count: Counter[str] = Counter()
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.name.startswith(LAYERS):
+            path = weight_owner(node)
+            count[path] += 1
+            yield norm_behind(node) or node, path if count[path] == 1 else f"{path}:{count[path]}"
+
+
+def weight_owner(node: Node) -> str:
+    """Return the path of the module whose weight a layer reads, "" if none."""
+    sources: list[Any] = [arg for arg in node.args[1:] if isinstance(arg, Node)]
+    for source in sources:
+        while source.op != "get_attr" and source.all_input_nodes:
+            source = source.all_input_nodes[0]
+        if source.op == "get_attr":
+            return str(source.target).rpartition(".")[0]
+    return ""

@@ -1,0 +1,1 @@
+"""Models as programs of torch.export, in operators that torch itself has."""
