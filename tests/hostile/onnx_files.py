@@ -61,12 +61,13 @@ def compare(folder: Path) -> None:
     import torch
 
     from mcomp.measure.parity import compare
+    from mcomp.measure.runtimes.onnx import OnnxSession
 
     class Halves(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x[:, :2]
 
-    compare(folder / "files" / "model.onnx", Halves(), [{"x": torch.ones(1, 4)}])
+    compare(OnnxSession(folder / "files" / "model.onnx"), Halves(), [{"x": torch.ones(1, 4)}])
 
 
 def laid(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mcomp.errors import McompError, StageError, StoreFull
-from mcomp.measure.runtime import Exported
 from mcomp.executor import Executor
+from mcomp.measure.runtime import Exported
 from mcomp.plan import Plan, make_plan
 from mcomp.recipe.build import load_recipe
 from mcomp.scheduler import Outcome, Scheduler, is_answered, set_aside

@@ -13,6 +13,7 @@ from torch import Tensor
 from mcomp import plugins
 from mcomp.data.contract import DataFacts, VaryingSize
 from mcomp.measure.parity import compare
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.example import Example
 from mcomp.model.graph import capture
 from mcomp.model.model import Model
@@ -72,9 +73,8 @@ def test_the_file_of_a_text_model_takes_sentences_of_any_length(tmp_path: Path) 
     write_onnx(graph, example, tmp_path / "model.onnx", opset=21)
     shapes = [axes.shape for axes in InferenceSession(tmp_path / "model.onnx").get_inputs()]
     assert shapes == [["batch", "sequence"]] * 2
-    parity = compare(
-        tmp_path / "model.onnx", module, [sentences(1, 3), sentences(4, 24), sentences(2, 1)], classes=False
-    )
+    session = OnnxSession(tmp_path / "model.onnx")
+    parity = compare(session, module, [sentences(1, 3), sentences(4, 24), sentences(2, 1)], classes=False)
     assert parity.max_error < 1e-4
 
 
@@ -84,5 +84,5 @@ def test_the_file_says_what_the_module_says(name: str, tmp_path: Path) -> None:
     model = small(name)
     graph = served_graph(model, images(2))
     write_onnx(graph, images(2), tmp_path / "model.onnx", opset=21)
-    parity = compare(tmp_path / "model.onnx", model.module, [images(1), images(7)])
+    parity = compare(OnnxSession(tmp_path / "model.onnx"), model.module, [images(1), images(7)])
     assert parity.max_error < 1e-4

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from mcomp.errors import StageError
 from mcomp.measure.census import census
+from mcomp.measure.runtimes.onnx import OnnxRuntime
 from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.model import Model
 from mcomp.stage import StageResult
 from mcomp_stages.methods.export.graph import served_graph
+from mcomp_stages.methods.export.proof import require_parity
 from mcomp_stages.methods.half.choice import half_weights
 from mcomp_stages.methods.half.edit import HalfWeights
-from mcomp_stages.methods.export.proof import require_parity
 from mcomp_stages.methods.onnx.write import write_onnx
 from mcomp_stages.models.lenet5 import LeNet5Config
 from mcomp_stages.quantize import half
@@ -113,7 +114,7 @@ def test_the_file_is_valid_small_and_serves_what_the_model_computes(
     path = tmp_path / "model.onnx"
     write_onnx(served, example(), path, opset=21)
     batches = [pictures(32).batch(torch.arange(32)).inputs]
-    assert require_parity(path, served, batches, quantized=True).mean_cosine > 0.9999
+    assert require_parity(path, OnnxRuntime(), served, batches, quantized=True).mean_cosine > 0.9999
     kinds = [tensor.data_type for tensor in onnx.load(path).graph.initializer if len(tensor.dims) > 1]
     wanted = onnx.TensorProto.BFLOAT16 if fields.get("dtype") == "bfloat16" else onnx.TensorProto.FLOAT16
     assert set(kinds) == {wanted}

@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 
 from mcomp.errors import StageError
 from mcomp.model.example import dynamic_shapes
-from mcomp.model.graph import first_line
+from mcomp.model.uncapturable import first_line
 from mcomp_stages.methods.program.plain import written_out
 
 # What torch.export notes of a node that is about our code, and our machine.

@@ -11,6 +11,7 @@ from torch import Tensor
 from mcomp.data.contract import VaryingSize
 from mcomp.measure.census import census
 from mcomp.measure.parity import compare
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
@@ -60,7 +61,7 @@ def operators(
     """Write the file, hold it against the graph, and return what the runtime makes of it."""
     served = served_graph(model, example)
     write_onnx(served, example, folder / "net.onnx", opset=21)
-    parity = compare(folder / "net.onnx", served, [inputs], classes=False)
+    parity = compare(OnnxSession(folder / "net.onnx"), served, [inputs], classes=False)
     assert parity.mean_cosine > 0.999
     found = census(folder / "net.onnx", folder)
     return found.int8, found.float_layers, found.by_type

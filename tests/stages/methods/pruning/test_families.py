@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mcomp.measure.parity import compare
+from mcomp.measure.runtimes.onnx import OnnxRuntime, OnnxSession
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp_stages.methods.export.graph import served_graph
@@ -129,6 +130,6 @@ def test_three_ratios_a_fresh_process_and_the_runtime(name: str, tmp_path: Path)
     assert done.stdout.strip() == digest(pruned.module, name)
     served = served_graph(pruned, inputs)
     write_onnx(served, inputs, tmp_path / "model.onnx", opset=21)
-    parity = compare(tmp_path / "model.onnx", served, [inputs], classes=False)
+    parity = compare(OnnxSession(tmp_path / "model.onnx"), served, [inputs], classes=False)
     assert parity.median_error <= 1e-5 * parity.size
-    require_parity(tmp_path / "model.onnx", served, [inputs], False, classes=False)
+    require_parity(tmp_path / "model.onnx", OnnxRuntime(), served, [inputs], False, classes=False)
