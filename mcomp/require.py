@@ -12,6 +12,7 @@ Figure = Callable[[Served, int], float | None]
 FIGURES: dict[str, Figure] = {
     "accuracy": lambda served, _: served.test,
     "accuracy_drop": lambda served, _: served.metric_drop,
+    "worst_class_drop": lambda served, _: served.worst_class[1] if served.worst_class else None,
     "speedup": lambda served, batch_size: served.speedup.get(batch_size),
     "latency_ms": lambda served, batch_size: latency(served, batch_size),
     "size_ratio": lambda served, _: served.size_ratio,

@@ -40,6 +40,16 @@ class TaskConfig(PluginConfig):
         """Whether axis 1 of an output has a score for each class, of which the highest is the answer."""
         return False
 
+    def class_hits(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return for each class how many samples of a batch are answered rightly, and how many it has (C,).
+
+        By default of targets (N,) that are classes and outputs (N, C); None where a target has no class.
+        """
+        if target.is_floating_point() or target.ndim != 1 or output.ndim != 2:
+            return None
+        right, num_classes = target[output.argmax(1) == target], output.shape[1]
+        return right.bincount(minlength=num_classes), target.bincount(minlength=num_classes)
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""
         raise NotImplementedError

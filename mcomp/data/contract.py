@@ -37,7 +37,8 @@ class DataFacts:
     """What is known of the data before anything is loaded: an architecture may ask for it.
 
     `varying`: which sizes of the inputs differ from batch to batch. `labelled`: whether samples have a
-    target; if not, a batch's is empty (N, 0), and the task must take it from elsewhere.
+    target; if not, a batch's is empty (N, 0), and the task must take it from elsewhere. `class_counts`: how
+    many samples of train each class has.
     """
 
     channels: int | None = None
@@ -45,6 +46,7 @@ class DataFacts:
     num_classes: int | None = None
     varying: Varying = field(default_factory=dict)
     labelled: bool = True
+    class_counts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

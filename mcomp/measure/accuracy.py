@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule
 
 from mcomp.data.contract import Batch, Split
+from mcomp.measure.classes import ClassShares
 from mcomp.measure.runtime import Session
 from mcomp.model.graph import TRAINING_ARGUMENT, set_training
 from mcomp.task import TaskConfig
@@ -59,31 +60,19 @@ def evaluate(
 def evaluate_file(session: Session, split: Split, task: TaskConfig, batch_size: int = 256) -> ServedQuality:
     """Evaluate a file in its runtime."""
     metric = task.metric()
-    outputs, targets = [], []
+    classes = ClassShares()
     for batch in batches(split, batch_size):
         served = session.run({name: value.numpy() for name, value in batch.inputs.items()})
         output = torch.from_numpy(served)
         metric.update(output, batch.target)
-        if output.ndim == 2:  # a row for each sample; with one for each token, batches differ in length
-            outputs.append(output)
-            targets.append(batch.target)
-    shares = per_class(torch.cat(outputs), torch.cat(targets)) if outputs else ()
-    return ServedQuality(float(metric.compute()), shares)
+        classes.add(task.class_hits(output, batch.target))
+    return ServedQuality(float(metric.compute()), classes.shares())
 
 
 def batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Yield a split in order, each sample once."""
     for start in range(0, len(split), batch_size):
         yield split.batch(torch.arange(start, min(start + batch_size, len(split))))
-
-
-def per_class(output_NC: Tensor, target_N: Tensor) -> tuple[float | None, ...]:
-    """Return the share of right argmax in each class; empty if the target is not one class a sample."""
-    if target_N.is_floating_point() or target_N.ndim != 1 or output_NC.ndim != 2:
-        return ()
-    right_N = output_NC.argmax(dim=1) == target_N
-    of_class = [right_N[target_N == label] for label in range(output_NC.shape[1])]
-    return tuple(float(right.double().mean()) if len(right) else None for right in of_class)
 
 
 @contextmanager

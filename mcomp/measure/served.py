@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mcomp.errors import StageError, named
+from mcomp.measure.classes import worst_class
 from mcomp.measure.latency import interleaved, latency, speedup
 from mcomp.measure.machine import machine
 from mcomp.measure.runtime import Exported, Runtime
@@ -72,6 +73,7 @@ def versus(
         "speedup": speedups,
         "size_ratio": baseline.size_bytes / served.size_bytes,
         "metric_drop": metric_drop(served.test, baseline.test, direction),
+        "worst_class": worst_class(baseline.per_class, served.per_class),
         "slower_because": slower_because(served, baseline, speedups),
     }
     timed = {"latency": {size: latency(turns_ms) for size, turns_ms in baseline_ms.items()}}

@@ -102,6 +102,9 @@ class Require(Config):
     accuracy_drop: Annotated[
         Bounds, Field(description="absolute, baseline minus result; may be negative")
     ] = ()
+    worst_class_drop: Annotated[
+        Bounds, Field(description="accuracy_drop of the class that lost most, in its share of right answers")
+    ] = ()
     speedup: Annotated[TimedBounds, Field(description="baseline latency over latency")] = ()
     latency_ms: Annotated[TimedBounds, Field(description="median time of one call")] = ()
     size_ratio: Annotated[Bounds, Field(description="baseline bytes over bytes")] = ()

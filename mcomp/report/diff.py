@@ -67,6 +67,7 @@ def figures(ledger: Ledger) -> dict[str, str]:
     found |= {
         f"test {ledger.metric}": text.metric(served.test),
         "drop": text.metric(served.metric_drop),
+        "drop of the worst class": text.metric(served.worst_class[1] if served.worst_class else None),
         "bytes": text.size(served.size_bytes),
         "smaller": text.ratio(served.size_ratio),
     }

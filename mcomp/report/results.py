@@ -90,6 +90,7 @@ def served_figures(served: Served) -> dict[str, Any]:
     return {
         "test": served.test,
         "metric_drop": served.metric_drop,
+        "worst_class_drop": served.worst_class[1] if served.worst_class else None,
         "size_bytes": served.size_bytes,
         "size_ratio": served.size_ratio,
         "latency_ms": {str(size): latency.median_ms for size, latency in served.latency.items()},

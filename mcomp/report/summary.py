@@ -13,6 +13,7 @@ QUICK = "a first look on a part of the data: these figures are no results, and n
 FIGURES: dict[str, Callable[[float | None], str]] = {
     "accuracy": metric,
     "accuracy_drop": metric,
+    "worst_class_drop": metric,
     "speedup": ratio,
     "latency_ms": milliseconds,
     "size_ratio": ratio,

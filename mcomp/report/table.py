@@ -146,8 +146,18 @@ def file_columns(ledger: Ledger) -> list[Column[File]]:
         *map(timing, batch_sizes(ledger)),
         Column("INT8 layers", layers_in_int8, from_width=100),
     ]
+    if any(file.served.worst_class for file in files(ledger)):
+        figures.append(Column("worst class", worst_class, from_width=112))
     name: Column[File] = Column("exported file", lambda file: clean(file.name), right=False)
     return [name, *(Column(each.title, served_by(each.cell), each.from_width) for each in figures)]
+
+
+def worst_class(served: Served) -> str:
+    """Return which class lost most against the baseline, and what it lost."""
+    if served.worst_class is None:
+        return text.NONE
+    number, drop = served.worst_class
+    return f"{number}: {text.change(-drop)}"
 
 
 def served_by(cell: Cell[Served]) -> Cell[File]:

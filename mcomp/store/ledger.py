@@ -56,7 +56,8 @@ class Served(Config):
     """An exported file as its runtime serves it.
 
     `session` holds the options without which the file gives wrong results on this processor; `latency` is by
-    batch size; ratios are against the baseline's file.
+    batch size; ratios are against the baseline's file. `worst_class` is the class that lost most against it,
+    and what share of right answers it lost.
     """
 
     file: str
@@ -70,6 +71,7 @@ class Served(Config):
     speedup: dict[Count, float] = {}
     size_ratio: float | None = None
     metric_drop: float | None = None
+    worst_class: tuple[Count, float] | None = None
     census: Census | None = None
     slower_because: tuple[str, ...] = ()
 

@@ -17,6 +17,7 @@ SERVED = Served(
     speedup={1: 4.0, 16: 3.0},
     size_ratio=8.0,
     metric_drop=0.01,
+    worst_class=(3, 0.05),
 )
 
 
@@ -30,6 +31,7 @@ def only(require: dict[str, object], served: dict[str, Served] | None = None) ->
     [
         ("accuracy", 0.9),
         ("accuracy_drop", 0.01),
+        ("worst_class_drop", 0.05),
         ("speedup", 4.0),
         ("latency_ms", 2.0),
         ("size_ratio", 8.0),

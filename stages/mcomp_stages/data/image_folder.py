@@ -18,6 +18,7 @@ channel: by `normalize`, or as the training images are. What was used is kept wi
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -84,7 +85,10 @@ class ImageFolderConfig(DataConfig):
         return find_images(self.path, self.splits)
 
     def facts(self) -> DataFacts:
-        return DataFacts(self.channels, self.image_size, len(self.images.classes))
+        trained = Counter(self.images.labels[position] for position in self.images.parts["train"])
+        classes = len(self.images.classes)
+        counts = tuple(trained[label] for label in range(classes))
+        return DataFacts(self.channels, self.image_size, classes, class_counts=counts)
 
     @cached_property
     def content(self) -> str:

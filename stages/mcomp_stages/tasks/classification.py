@@ -1,6 +1,14 @@
-"""Say which one of several classes a sample belongs to.
+"""Say which one of several classes a sample belongs to: of images, texts (sequences), or arrays.
 
-task: {type: classification}
+    task: {type: classification, by: f1, class_weights: balanced}
+
+Trains by cross entropy, also on soft labels: a probability for each class (N, num_classes) as target. What is
+measured has classes; of a soft label it is the likeliest one. `class_weights` are for data with rare classes:
+a number for each class, by which its samples count more or less in the loss, or `balanced`: the mean number
+of samples of a class, divided by its own.
+
+`by`: `accuracy`; `balanced_accuracy` (the mean over classes of the share answered rightly), `f1`, `auroc`,
+`average_precision` (means over classes too), `matthews`, `kappa`, as torchmetrics defines them.
 """
 
 from __future__ import annotations
@@ -9,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.errors import RecipeError, StageError
+from mcomp.errors import Problem, RecipeError, StageError
 from mcomp.task import TaskConfig
 
 if TYPE_CHECKING:
@@ -18,19 +26,31 @@ if TYPE_CHECKING:
 
     from mcomp.data.contract import DataFacts
 
+ClassMetric = Literal[
+    "accuracy", "balanced_accuracy", "f1", "auroc", "average_precision", "matthews", "kappa"
+]
+Weights = tuple[Annotated[float, Field(gt=0)], ...]
+
 
 class ClassificationConfig(TaskConfig):
-    """Cross entropy and top-1 accuracy; outputs are logits (N, num_classes), targets (N,) integers."""
+    """Cross entropy and accuracy; outputs are logits (N, num_classes), targets (N,) integers."""
 
     type: Literal["classification"] = "classification"
     num_classes: Annotated[int | None, Field(ge=2, description="default: the data's")] = None
+    by: Annotated[ClassMetric, Field(description="what answers are judged by")] = "accuracy"
+    class_weights: Annotated[
+        Literal["balanced"] | Weights | None,
+        Field(description="how much a sample of each class counts in the loss, or balanced"),
+    ] = None
 
     def fitted_to(self, facts: DataFacts) -> ClassificationConfig:
-        return self.model_copy(update={"num_classes": self.num_classes or facts.num_classes})
+        num_classes = self.num_classes or facts.num_classes
+        weights = fitted_weights(self.class_weights, num_classes, facts)
+        return self.model_copy(update={"num_classes": num_classes, "class_weights": weights})
 
     @property
     def metric_name(self) -> str:
-        return "accuracy"
+        return self.by
 
     @property
     def direction(self) -> Literal["higher", "lower"]:
@@ -44,17 +64,51 @@ class ClassificationConfig(TaskConfig):
         """Return the mean cross entropy. Raises StageError for a label that the model has no output for."""
         from torch.nn.functional import cross_entropy
 
-        num_classes = output.shape[-1]
-        lowest, highest = target.aminmax()
-        if int(lowest) < 0 or int(highest) >= num_classes:
-            wrong = int(lowest) if int(lowest) < 0 else int(highest)
-            raise StageError(f"label {wrong} in the data, but the model has {num_classes} classes (from 0)")
-        return cross_entropy(output, target)
+        if not target.is_floating_point():
+            require_classes(target, output.shape[-1])
+        elif target.shape != output.shape:
+            what = f"soft labels are {tuple(target.shape[1:])} a sample, and the model gives"
+            raise StageError(f"{what} {tuple(output.shape[1:])}; both must have a number for each class")
+        return cross_entropy(output, target, self.weights(output))
+
+    def weights(self, output: Tensor) -> Tensor | None:
+        """Return how much each class counts, where and as wide as `output`, or None if all count alike."""
+        assert self.class_weights != "balanced", "fitted_to puts numbers in its place"
+        return None if self.class_weights is None else output.new_tensor(self.class_weights)
 
     def metric(self) -> Metric:
-        """Return the share of samples whose highest logit is the target's."""
-        from torchmetrics.classification import MulticlassAccuracy
+        """Return what logits and classes, or soft labels, are judged by."""
+        from mcomp_stages.tasks.metrics import class_metric, likeliest
 
-        if self.num_classes is None:
-            raise RecipeError("classification: the data does not say num_classes; set it in the recipe")
-        return MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
+        return class_metric(self.by, known(self.num_classes, self.type), likeliest)
+
+
+def require_classes(target: Tensor, num_classes: int) -> None:
+    """Raise StageError for a label that is no class of the model."""
+    lowest, highest = (int(bound) for bound in target.aminmax())
+    if lowest < 0 or highest >= num_classes:
+        label = lowest if lowest < 0 else highest
+        raise StageError(f"label {label} in the data, but the model has {num_classes} classes (from 0)")
+
+
+def known(num_classes: int | None, task: str) -> int:
+    """Return the number of classes. Raises RecipeError if nothing says it."""
+    if num_classes is None:
+        raise RecipeError(f"{task}: the data does not say num_classes; set it in the recipe")
+    return num_classes
+
+
+def fitted_weights(
+    weights: Literal["balanced"] | Weights | None, num_classes: int | None, facts: DataFacts
+) -> Weights | None:
+    """Return a number for each class, or None. Raises RecipeError if they do not fit the data."""
+    if weights == "balanced":
+        if facts.class_counts is None or 0 in facts.class_counts:
+            what = "the data does not say before loading how many samples each class has"
+            raise RecipeError(Problem("", "class_weights", what, "write a number for each class"))
+        mean = sum(facts.class_counts) / len(facts.class_counts)
+        return tuple(mean / count for count in facts.class_counts)
+    if weights is not None and num_classes is not None and len(weights) != num_classes:
+        what = f"{len(weights)} weights for {num_classes} classes"
+        raise RecipeError(Problem("", "class_weights", what, "write one for each class, in their order"))
+    return weights

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mcomp.measure.accuracy import evaluate, evaluate_file, in_inference_mode, per_class
+from mcomp.measure.accuracy import evaluate, evaluate_file, in_inference_mode
 from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.graph import capture, set_training
 from tests.mcomp.measure.files import IMAGE, float_classifier
@@ -89,16 +89,6 @@ def test_a_file_gets_the_metric_of_the_answers_its_runtime_gives(tmp_path: Path)
     assert quality.metric == pytest.approx(0.5)
     shares = [(float((answers[half_wrong == c] == c).double().mean())) for c in half_wrong.unique().tolist()]
     assert [share for share in quality.per_class if share is not None] == pytest.approx(shares)
-
-
-def test_a_class_without_samples_has_no_share() -> None:
-    output = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    assert per_class(output, torch.tensor([0, 2, 2])) == (1.0, None, 0.5)
-
-
-def test_a_target_that_is_no_class_has_no_shares() -> None:
-    assert per_class(torch.zeros(3, 4), torch.zeros(3)) == ()
-    assert per_class(torch.zeros(3, 4, 8), torch.zeros(3, 8, dtype=torch.long)) == ()
 
 
 def test_a_metric_that_is_no_accuracy_is_the_tasks_own() -> None:

@@ -47,6 +47,12 @@ def test_beside_the_baseline_a_file_gets_ratios_and_both_get_latencies(tmp_path:
     assert served.latency[1].rounds == 3
     assert served.size_ratio == pytest.approx(baseline.size_bytes / served.size_bytes)
     assert served.metric_drop == pytest.approx(1 - served.test)
+    assert served.worst_class is not None
+    assert baseline.per_class[served.worst_class[0]] == 1
+    lost = [
+        was - now for was, now in zip(baseline.per_class, served.per_class, strict=True) if was is not None
+    ]
+    assert served.worst_class[1] == pytest.approx(max(lost))
     assert baseline.speedup == {}
 
 

@@ -41,6 +41,16 @@ def test_a_file_stands_beside_the_baseline_with_its_ratios() -> None:
     assert "0 of 22" in line_of(shown, "baseline")
 
 
+def test_the_class_that_lost_most_is_named_where_there_are_classes() -> None:
+    ledger = ledgers.main_job()
+    last = ledger.rows[-1]
+    assert last.served is not None
+    lost = last.model_copy(update={"served": last.served.model_copy(update={"worst_class": (7, 0.031)})})
+    shown = printed(ledger_table(ledger.model_copy(update={"rows": (*ledger.rows[:-1], lost)})))
+    assert line_of(shown, "export ").rstrip().endswith("7: −0.0310")
+    assert "worst class" in shown
+
+
 def test_requirements_show_bound_figure_and_verdict() -> None:
     shown = printed(ledger_table(ledgers.main_job()))
     assert "✓  speedup at batch 16 (export)  at least 14.0×    14.6×  met" in shown
