@@ -20,7 +20,7 @@ from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageErro
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
 from mcomp.measure.macs import count_macs
-from mcomp.measure.memory import PeakMemory
+from mcomp.measure.memory import PeakMemory, free_bytes
 from mcomp.measure.runtime import Exported, find_runtime
 from mcomp.measure.served import at_sizes, serve, versus
 from mcomp.measure.size import parameter_count
@@ -28,7 +28,7 @@ from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.plan import Origin, Step
-from mcomp.recipe.schema import Recipe
+from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Context, Reporter, StageResult
 from mcomp.store.artifact import Artifact
 from mcomp.store.checkpoints import StepCheckpoints
@@ -79,7 +79,7 @@ class Executor:
             folder=scratch,
             example=self.example(step.recipe),
             reporter=self.reporter,
-            models={ref: self.model(source) for ref, source in step.models.items()},
+            models={ref: self.referred(ref, source) for ref, source in step.models.items()},
             rehearsal=data_config.shortened is not None,
             checkpoints=StepCheckpoints(
                 self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
@@ -118,6 +118,18 @@ class Executor:
         if key not in self.data:
             self.data[key] = load_data(cast(DataConfig, recipe.data))
         return self.data[key]
+
+    def referred(self, ref: RecipeRef, source: str | Origin) -> Model:
+        """Return the model of a reference, a teacher mostly. Raises StageError if there is no room for it."""
+        artifact = None if isinstance(source, Origin) else self.store.find(source)
+        if artifact is not None:
+            size, room = artifact.size_bytes(MODEL), free_bytes()
+            if room is not None and size > room:
+                what = (
+                    f"the model of {ref.recipe} takes {size / 1e9:.2f} GB of memory, and {room / 1e9:.2f} GB"
+                )
+                raise StageError(f"{what} are free: take a smaller one, or a larger machine", about=ref)
+        return self.model(source)
 
     def model(self, source: str | Origin) -> Model:
         """Return a model: that of a step from the store, also if it was just made, because what is kept goes

@@ -199,9 +199,7 @@ class Planner:
         file = loaded.relative(spec.checkpoint) if spec.checkpoint else None
         made_of = {
             "model": spec.spec(),
-            "version": type(spec).version,
-            "libraries": {name: version(name) for name in spec.libraries},
-            "sources": sources(type(spec)),
+            **made_by(type(spec)),
             "weights": weights_digest(file) if file else recipe.seed,
         }
         origin = Origin(made_of, spec, recipe.seed, file, recipe.name, loaded.where(path))
@@ -263,6 +261,9 @@ class Planner:
         )
         if target is not None:
             key_json["target"] = target.key
+        if builds := config.builds():
+            kinds = {kind: model_type(loaded, name, path, kind) for path, kind in builds.items()}
+            key_json["builds"] = {kind: made_by(each) for kind, each in kinds.items()}
         key = fingerprint(key_json)
         self.steps.setdefault(
             key,
@@ -409,6 +410,26 @@ def step_key(
         **({"machine": machine_id()} if config.timed() else {}),
         **({"libraries": {name: version(name) for name in config.libraries}} if config.libraries else {}),
     }
+
+
+def made_by(kind: type[ModelConfig]) -> dict[str, Any]:
+    """Return what the weights of a fresh model depend on beside its fields: versions, and code that may
+    change.
+    """
+    return {
+        "version": kind.version,
+        "libraries": {name: version(name) for name in kind.libraries},
+        "sources": sources(kind),
+    }
+
+
+def model_type(loaded: LoadedRecipe, stage: str, path: str, name: str) -> type[ModelConfig]:
+    """Return the class of a model that a stage names. Raises RecipeError, placed there, if there is none."""
+    try:
+        return cast(type[ModelConfig], plugins.load("models", name))
+    except plugins.UnknownPlugin as unknown:
+        place = ("stages", stage, *(int(part) if part.isdecimal() else part for part in path.split(".")))
+        raise problem(loaded, place, unknown.what, unknown.next_step) from unknown
 
 
 def with_keys(value: Any, models: Mapping[RecipeRef, str]) -> Any:

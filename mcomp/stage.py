@@ -51,6 +51,12 @@ class StageConfig(PluginConfig):
         """Whether the result depends on how fast this machine is: then the machine is in the step's key."""
         return False
 
+    def builds(self) -> Mapping[str, str]:
+        """Return the types of other models that this stage builds, by their path in its fields: what they are
+        made by is in its key.
+        """
+        return {}
+
     def run(self, model: Model, context: Context) -> StageResult:
         """Do the work on a copy of `model`. Raises StageError."""
         raise NotImplementedError

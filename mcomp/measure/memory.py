@@ -1,4 +1,4 @@
-"""How much memory the process held at most while something was done."""
+"""How much memory the process held at most while something was done, and how much it can still get."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import TracebackType
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 RESET_PEAK = "5"
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 class PeakMemory:
@@ -49,6 +50,34 @@ def high_water_mark_bytes() -> int:
     """Return the kernel's high-water mark of this process (Linux)."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+def free_bytes() -> int | None:
+    """Return the memory that can still be had, of the machine or of the control group that has less.
+
+    None where the kernel does not say (it does on Linux).
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        room = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    in_group = free_in_group_bytes()
+    return room if in_group is None else min(room, in_group)
+
+
+def free_in_group_bytes() -> int | None:
+    """Return what the control group (version 2) lets this process have, None if it has no limit.
+
+    Cached files count as held and are given up when memory is short.
+    """
+    try:
+        limit, held = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        cached = int(stat["active_file"]) + int(stat["inactive_file"])
+    except (OSError, KeyError, ValueError):  # no such group, or "max": no limit
+        return None
+    return max(limit - held + cached, 0)
 
 
 def lifetime_peak_bytes() -> int:

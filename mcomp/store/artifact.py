@@ -86,6 +86,10 @@ class Artifact:
         """Return the relative names of the files, sorted."""
         return sorted(self.manifest.files)
 
+    def size_bytes(self, folder: str) -> int:
+        """Return the bytes of all files below a folder in the artifact."""
+        return sum(entry.size for name, entry in self.manifest.files.items() if name.startswith(f"{folder}/"))
+
     def file(self, name: str) -> Path:
         """Return the path of one file, hashed the first time it is used. Raises CorruptArtifact."""
         if name not in self.manifest.files:

@@ -111,6 +111,18 @@ def test_teachers_are_given_by_their_reference(
     assert float(teacher.module.state_dict()["fc.bias"].min()) > 8
 
 
+def test_a_teacher_that_memory_has_no_room_for_is_refused_with_the_sizes(
+    plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan("by: 1.0", "by: 9.0", name="teacher.yaml")
+    taught = plan("by: 0.5}", "by: 0.5, teachers: [{recipe: teacher.yaml, stage: fit}]}")
+    monkeypatch.setattr("mcomp.executor.free_bytes", lambda: 40)
+    with pytest.raises(StageError, match=r"the model of teacher.yaml takes 0\.00 GB of memory, and 0\.00 GB"):
+        seen_by(taught, store, monkeypatch, steps=3)
+    monkeypatch.setattr("mcomp.executor.free_bytes", lambda: None)
+    assert len(seen_by(taught, store, monkeypatch, steps=3)) == 3
+
+
 def test_seeds_differ_by_recipe_and_by_kind_of_stage_only(
     plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

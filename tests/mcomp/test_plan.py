@@ -13,6 +13,7 @@ from mcomp.plan import Origin, Plan, make_plan
 from mcomp.recipe.build import load_recipe
 from mcomp_stages.data.digits import DigitsConfig
 from mcomp_stages.models.lenet5 import LeNet5Config
+from mcomp_stages.models.resnet import ResNetConfig
 from mcomp_stages.prune.channels import PruneChannels
 from mcomp_stages.tasks.classification import ClassificationConfig
 from tests.mcomp.toys import RECIPE as TOY
@@ -398,3 +399,36 @@ def test_what_a_model_leaves_open_comes_from_the_recipe_it_is_loaded_from(plan: 
     text = TINY.replace("{type: lenet5}", "{type: resnet, checkpoint: {recipe: teacher.yaml}}")
     made = plan(TINY, text, teacher=deep)
     assert made.step(made.pipeline["distill"]).source == made.steps[0].key
+
+
+PEERS = """
+version: 1
+name: peers
+seed: 0
+model: {type: lenet5}
+data: {type: digits, image_size: 16, batch_size: 64}
+stages:
+  distill:
+    type: distill.online
+    architectures: [{}, {type: resnet, depth: 8}]
+    training: {epochs: 1}
+"""
+
+
+def plan_of_peers(folder: Path, old: str = "", new: str = "") -> Plan:
+    (folder / "peers.yaml").write_text(PEERS.replace(old, new) if old else PEERS)
+    return make_plan(load_recipe(folder / "peers.yaml"))
+
+
+def test_what_peers_are_made_by_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan_of_peers(tmp_path).pipeline
+    monkeypatch.setattr(ResNetConfig, "version", "another")
+    assert plan_of_peers(tmp_path).pipeline != before
+
+
+def test_a_peer_of_an_unknown_type_is_refused_at_its_place(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        plan_of_peers(tmp_path, "type: resnet", "type: resnt")
+    told = str(caught.value)
+    assert "peers.yaml:10:32: stages.distill.architectures.1.type: unknown type 'resnt'" in told
+    assert "did you mean 'resnet'?" in told

@@ -71,6 +71,10 @@ class DistillOnline(StageConfig):
             raise ValueError(f"peers is {self.peers}, but the model and {said} architectures are said")
         return self
 
+    def builds(self) -> dict[str, str]:
+        said = enumerate(self.architectures)
+        return {f"architectures.{number}.type": str(each["type"]) for number, each in said if "type" in each}
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp_stages.methods.distillation.online import learn_together
 
