@@ -1,7 +1,7 @@
 """Accuracy and latency of structured pruning on MNIST-5k: ResNet-20 of width 8, 1,000 images, three seeds.
 
     python tests/benchmarks/pruning_accuracy.py --out cells.jsonl
-    python tests/benchmarks/pruning_accuracy.py --out cells.jsonl --show --plot pareto.html
+    python tests/benchmarks/pruning_accuracy.py --out cells.jsonl --show --plot docs/images/pruning_pareto.svg
 
 Every way leaves half of the multiply-adds and trains as long afterwards; the controls are random channels and
 the whole network trained on for as long. Each finished cell is stored; started again, it goes on behind them.
@@ -154,17 +154,25 @@ def table(cells: list[Cell]) -> Iterator[str]:
 
 
 def plot(cells: list[Cell], path: Path) -> None:
-    """Draw accuracy against measured latency."""
-    import plotly.graph_objects as go
+    """Draw accuracy against measured latency: the mean over seeds, and from the lowest to the highest."""
+    import matplotlib as mpl
 
-    figure = go.Figure()
-    for name in STAGES:
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "the same cells give the same bytes"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for number, name in enumerate(STAGES):
         found = [cell for cell in cells if cell.name == name]
         if found:
-            ms, accuracy = ([getattr(cell, key) for cell in found] for key in ("ms", "accuracy"))
-            figure.add_trace(go.Scatter(x=ms, y=accuracy, mode="markers", name=name))
-    figure.update_layout(xaxis_title="ms in ONNX Runtime, batch 1", yaxis_title="accuracy on test, %")
-    figure.write_html(path, include_plotlyjs=True)
+            ms, accuracy = (np.array([getattr(cell, key) for cell in found]) for key in ("ms", "accuracy"))
+            around = [[accuracy.mean() - accuracy.min()], [accuracy.max() - accuracy.mean()]]
+            point = {"color": f"C{number % 10}", "marker": "os^D"[number // 10], "capsize": 3}
+            axes.errorbar(np.median(ms), accuracy.mean(), yerr=around, linestyle="", label=name, **point)
+    axes.set(xlabel="ms in ONNX Runtime, batch 1, one thread", ylabel="accuracy on test, %")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main() -> None:
@@ -174,7 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each cell")
     parser.add_argument("--show", action="store_true", help="print the table and do nothing else")
-    parser.add_argument("--plot", type=Path, help="draw accuracy against latency into this page")
+    parser.add_argument("--plot", type=Path, help="draw accuracy against latency into this file (SVG)")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 class QuantizeQat(QuantizedTraining, StageConfig):
     """Quantization-aware training: by default weights s8 per channel and activations u8 per tensor."""
 
-    version = "3"
+    version = "4"
 
     forms = {Form.FLOAT: Form.QUANTIZED}
     varies = "bits"

@@ -38,15 +38,17 @@ def with_first_scales(model: Model, choice: ObserverChoice | None) -> Model:
 def first_grid(weight: Tensor, site: WeightSite, choice: ObserverChoice | None) -> Grid:
     """Return the first grid of a weight: as an observer sees each group that shares a scale, or LSQ's.
 
-    LSQ starts at 2 mean|w| / sqrt(Qp) (Esser et al. 2020, 2.1), which symmetric grids alone have. A group of
-    zeros gets the mean scale, so that it may become something.
+    LSQ starts at 2 mean|w| / sqrt(Qp) (Esser et al. 2020, 2.1), which symmetric grids alone have; here the
+    mean is that of the weights that are not zero, or those of a sparse layer would start beyond the grid. A
+    group of zeros gets the mean scale, so that it may become something.
     """
     like, zero_point = weight_grid(weight, site, site.axis)
     rows_GS = rows(weight.detach(), site)
     if choice is not None:
         scale, zero_point = observed_grid(rows_GS, site, choice)
     elif site.symmetric:
-        scale = 2 * rows_GS.abs().mean(1) / math.sqrt(weight_limits(site).highest)
+        mean_G = rows_GS.abs().sum(1) / rows_GS.count_nonzero(1).clamp(min=1)
+        scale = 2 * mean_G / math.sqrt(weight_limits(site).highest)
     else:
         scale = like.reshape(-1)
     used = scale[scale > SMALLEST_SCALE]

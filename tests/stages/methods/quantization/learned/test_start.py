@@ -41,6 +41,12 @@ def test_without_a_choice_the_steps_are_those_of_lsq() -> None:
     assert torch.allclose(scale, 2 * weight().abs().mean(1) / 3**0.5)
 
 
+def test_zeros_do_not_make_the_first_step_smaller() -> None:
+    sparse = torch.cat([weight(), torch.zeros(6, 72)], dim=1)
+    scale, _ = first_grid(sparse, WeightSite(bits=3), None)
+    assert torch.allclose(scale, first_grid(weight(), WeightSite(bits=3), None)[0])
+
+
 def test_every_observer_can_choose() -> None:
     site = WeightSite(bits=2)
     outlier = weight()
