@@ -130,7 +130,8 @@ class Reading(RecipeFiles):
         if choices not in self.known_places:
             self.known_places[choices] = self.file_places(choices)
         keys, values = self.known_places[choices]
-        return Places(str(self.path), keys, values, tuple(map(assignment, overrides)))
+        texts = {file: text for source in self.sources.values() for file, text in source.places.texts.items()}
+        return Places(str(self.path), keys, values, tuple(map(assignment, overrides)), texts)
 
     def file_places(self, choices: Sequence[str]) -> Known:
         """Return the places of what the files hold, composed with `choices` between them."""

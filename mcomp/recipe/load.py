@@ -44,12 +44,13 @@ class Source:
 
 def load(path: Path) -> Source:
     """Read a recipe's file. Raises RecipeError with every mistake that can be found without a schema."""
-    reader = Reader(str(path), read_text(path))
+    text = read_text(path)
+    reader = Reader(str(path), text)
     data = reader.document()
     if reader.problems:
         raise RecipeError(in_order(reader.problems))
     assert isinstance(data, dict)
-    return Source(path, data, Places(str(path), reader.keys, reader.values))
+    return Source(path, data, Places(str(path), reader.keys, reader.values, texts={str(path): text}))
 
 
 def read_text(path: Path) -> str:

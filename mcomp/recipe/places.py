@@ -47,12 +47,16 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Places:
-    """The places of keys and values by path, and the overrides that came after them."""
+    """The places of keys and values by path, and the overrides that came after them.
+
+    `texts`: what stands in the files, by their names in the places.
+    """
 
     file: str
     keys: Mapping[KeyPath, Place] = field(default_factory=dict)
     values: Mapping[KeyPath, Place] = field(default_factory=dict)
     overrides: tuple[Assignment, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def override_of(self, path: KeyPath) -> Assignment | None:
         """Return the last override that set the value at `path`, that it would stand in, or that made it."""

@@ -8,6 +8,7 @@ from mcomp import plugins
 from mcomp.config import PluginConfig
 from mcomp.model.spec import ModelConfig
 from mcomp.recipe.build import LoadedRecipe, refs
+from mcomp.recipe.comments import with_comments
 from mcomp.recipe.dump import as_yaml
 from mcomp.recipe.places import KeyPath, holds
 from mcomp.recipe.schema import Recipe
@@ -19,6 +20,7 @@ def resolved_text(loaded: LoadedRecipe, run: str, started: str) -> str:
     """Return a recipe as YAML that gives the same keys, with a header that says where it comes from.
 
     Overrides and bases are merged; the files and recipes that it names are given by their absolute paths.
+    Comments stay beside their keys.
     """
     imports = "".join(f" --import {module}" for module in own_modules(loaded.recipe))
     header = [
@@ -27,8 +29,8 @@ def resolved_text(loaded: LoadedRecipe, run: str, started: str) -> str:
         f"From {loaded.path.absolute()}",
         *(f"with {override}" for override in loaded.composed.overrides),
     ]
-    comments = "".join(f"# {clean(line)}\n" for line in header)
-    return comments + as_yaml(resolved(loaded))
+    origin = "".join(f"# {clean(line)}\n" for line in header)
+    return origin + "\n" + with_comments(as_yaml(resolved(loaded)), loaded.composed.places)
 
 
 def resolved(loaded: LoadedRecipe) -> dict[str, Any]:
