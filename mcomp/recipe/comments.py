@@ -21,7 +21,9 @@ def with_comments(plain: str, places: Places) -> str:
     """
     above: dict[int, list[str]] = {0: []}
     used = set[tuple[str, int]]()
-    for path, number in commentable(yaml.compose(plain, Loader=yaml.SafeLoader), ()):
+    document = yaml.compose(plain, Loader=yaml.SafeLoader)
+    assert document is not None
+    for path, number in commentable(document, ()):
         place = places.keys.get(path) or places.values.get(path)
         if place is not None and place.file in places.texts and (place.file, place.line) not in used:
             used.add((place.file, place.line))
