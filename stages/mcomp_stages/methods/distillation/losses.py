@@ -31,12 +31,11 @@ def dkd(
     and beta = 1 - the teacher's probability of the target, sample by sample, this is `kd`.
     Needs at least two classes.
     """
-    is_target_NC = torch.zeros_like(student_NC, dtype=torch.bool).scatter_(1, target_N[:, None], True)
+    others_NO = other_classes(target_N, student_NC.shape[1])
     student, teacher = student_NC / temperature, teacher_NC / temperature
-    target_term = divergence(target_or_not(student, is_target_NC), target_or_not(teacher, is_target_NC))
+    target_term = divergence(target_or_not(student, target_N), target_or_not(teacher, target_N))
     others_term = divergence(
-        log_softmax(without_target(student, is_target_NC), dim=1),
-        log_softmax(without_target(teacher, is_target_NC), dim=1),
+        log_softmax(student.gather(1, others_NO), dim=1), log_softmax(teacher.gather(1, others_NO), dim=1)
     )
     return (alpha * target_term + beta * others_term) * temperature**2
 
@@ -86,14 +85,16 @@ def correlation(left: Tensor, right: Tensor, dim: int) -> Tensor:
     return cosine_similarity(left, right, dim=dim, eps=CORRELATION_FLOOR)
 
 
-def target_or_not(logits_NC: Tensor, is_target_NC: Tensor) -> Tensor:
+def target_or_not(logits_NC: Tensor, target_N: Tensor) -> Tensor:
     """Return the log-probabilities (N, 2) of the target class and of all the others together."""
-    others_N = logits_NC.masked_fill(is_target_NC, -torch.inf).logsumexp(dim=1)
-    margin_N = logits_NC[is_target_NC] - others_N
+    others_N = logits_NC.scatter(1, target_N[:, None], -torch.inf).logsumexp(dim=1)
+    margin_N = logits_NC.gather(1, target_N[:, None]).squeeze(1) - others_N
     # log(1 - p) from the margin: 1 - p itself would be zero for a sure teacher.
     return torch.stack([logsigmoid(margin_N), logsigmoid(-margin_N)], dim=1)
 
 
-def without_target(logits_NC: Tensor, is_target_NC: Tensor) -> Tensor:
-    """Return the logits of the other classes (N, C - 1), in their order."""
-    return logits_NC[~is_target_NC].reshape(len(logits_NC), -1)
+def other_classes(target_N: Tensor, num_classes: int) -> Tensor:
+    """Return the numbers of the other classes of each sample (N, C - 1), in their order."""
+    # Not a mask: what one picks has no size before it is computed, so a device would be waited for.
+    number_O = torch.arange(num_classes - 1, device=target_N.device)
+    return number_O + (number_O >= target_N[:, None])

@@ -161,16 +161,24 @@ class Lesson:
         assert self.taught is not None
         if not self.output_terms:
             return []
-        outputs = torch.stack([answer[OUTPUT] for answer in answers])
-        weights_TN = WEIGHTS[self.training.ensemble.type](self.training.ensemble, outputs, batch.target)
+        outputs = [answer[OUTPUT] for answer in answers]
         progress = self.taught.progress
         found = []
         for term in self.output_terms:
-            distances_TN = torch.stack(
-                [output_distance(term, output, teacher, batch.target, progress) for teacher in outputs]
+            distances = [
+                output_distance(term, output, teacher, batch.target, progress) for teacher in outputs
+            ]
+            distance_N = (
+                distances[0] if len(outputs) == 1 else self.weighted(distances, outputs, batch.target)
             )
-            found.append(value_at(term.weight, progress) * (weights_TN * distances_TN).sum(dim=0).mean())
+            found.append(value_at(term.weight, progress) * distance_N.mean())
         return found
+
+    def weighted(self, distances: list[Tensor], outputs: list[Tensor], target: Tensor) -> Tensor:
+        """Return the distances of a student from several teachers, weighed sample by sample, (N,)."""
+        ensemble = self.training.ensemble
+        weights_TN = WEIGHTS[ensemble.type](ensemble, torch.stack(outputs), target)
+        return (weights_TN * torch.stack(distances)).sum(dim=0)
 
     def of_features(
         self, batch: Batch, features: dict[str, Tensor], answers: Sequence[Answer]
