@@ -1,6 +1,9 @@
 """Time a training step with quantizers over one in float, interleaved, and say where the rest goes.
 
-python tests/benchmarks/qat_step.py --rounds 15
+    python tests/benchmarks/qat_step.py --rounds 15
+
+Then the conversion of each into integers, in seconds of the processor: with the structure captured before, as
+it is when a training ends, and the first time in a process, when torch.export captures it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mcomp.model.graph import capture, set_training
+from mcomp.model.graph import CAPTURES, capture, set_training
 from mcomp.model.model import Model
 from mcomp.model.spec import ModelConfig
 from mcomp_stages.methods.quantization.calibrate import calibrated, with_moving_ranges
@@ -50,10 +53,15 @@ def in_float(model: Model) -> nn.Module:
     return graph
 
 
-def with_quantizers(model: Model, bits: int, method: ActivationMethod) -> nn.Module:
+def prepared(model: Model, bits: int, method: ActivationMethod) -> Model:
+    """Return a model with calibrated quantizers."""
     scheme = Scheme.model_validate({"weights": {"bits": bits}, "activations": {"bits": bits}})
     edit = with_methods(quantizers_for(model.module, pictures(2), scheme), method, ("image",))
-    ready = calibrated(with_first_scales(model.edited(edit), None), pictures(2), [pictures(BATCH)], None)
+    return calibrated(with_first_scales(model.edited(edit), None), pictures(2), [pictures(BATCH)], None)
+
+
+def with_quantizers(model: Model, bits: int, method: ActivationMethod) -> nn.Module:
+    ready = prepared(model, bits, method)
     return with_moving_ranges(ready, 1000).training_module(pictures(2)).train()
 
 
@@ -85,12 +93,29 @@ def measure(name: str, rounds: int, show: bool) -> None:
     for case in CASES:
         ratios = [each / base for each, base in zip(times[case], times["float"], strict=True)]
         print(f"| {name} | {case} | {1000 * median(times['float']):.0f} ms | {median(ratios):.2f} |")
+        convert(name, case, model, rounds)
     if show:
         with profile(activities=[ProfilerActivity.CPU]) as found:
             step(modules["4 bits, lsq"], optimizers["4 bits, lsq"], target)
         print(
             found.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=40)
         )
+
+
+def convert(name: str, case: str, model: Model, rounds: int) -> None:
+    """Print how long a model with quantizers takes to become one of integers."""
+    bits, method = CASES[case]
+    quantized = prepared(model, bits, method)
+    CAPTURES.kept.clear()
+
+    def processor_seconds() -> float:
+        start = time.process_time()
+        quantized.inference_module(pictures(2))
+        return time.process_time() - start
+
+    first = processor_seconds()
+    again = [processor_seconds() for _ in range(min(rounds, 5))]
+    print(f"  conversion of {name}, {case}: {median(again):.2f} s, the first time {first:.2f} s")
 
 
 def main() -> None:

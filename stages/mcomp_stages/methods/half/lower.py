@@ -13,6 +13,7 @@ import mcomp_stages.methods.quantization.operators  # noqa: F401  registers torc
 from mcomp.model.graph import attribute, module_path
 from mcomp.model.model import Model
 from mcomp_stages.methods.half.edit import HalfWeights, torch_type
+from mcomp_stages.methods.half.operators import lower_convolutions
 from mcomp_stages.methods.quantization.canonical import lower_pooling, remove_dropout
 from mcomp_stages.methods.quantization.layers import buffer
 from mcomp_stages.methods.quantization.training_graph import canonical_graph
@@ -52,6 +53,7 @@ def lowered(
     for node in list(graph.nodes):
         lowering.convert_inputs(node)
     lower_pooling(graph)
+    lower_convolutions(graph, computes)
     graph.eliminate_dead_code()
     graph.lint()
     served = GraphModule(captured, graph)  # anew: it holds only what the graph still reads

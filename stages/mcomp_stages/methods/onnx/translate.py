@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from onnxscript import opset21 as op
 
-import mcomp_stages.methods.quantization.operators  # noqa: F401  registers torch.ops.mcomp
+import mcomp_stages.methods.half.operators
+import mcomp_stages.methods.quantization.operators  # noqa: F401  both register torch.ops.mcomp
 
 
 def quantize_linear(x: Any, scale: Any, zero_point: Any, axis: int) -> Any:
@@ -28,8 +29,16 @@ def global_average_pool(x: Any) -> Any:
     return op.GlobalAveragePool(x)
 
 
+def conv_half(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """ONNX Conv; the runtime computes it in the type of its inputs."""
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    pads = [*padding, *padding]  # before each axis, then behind
+    return op.Conv(*inputs, strides=list(stride), pads=pads, dilations=list(dilation), group=groups)
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.mcomp.quantize_linear.default: quantize_linear,
     torch.ops.mcomp.dequantize_linear.default: dequantize_linear,
     torch.ops.mcomp.global_average_pool.default: global_average_pool,
+    torch.ops.mcomp.conv_half.default: conv_half,
 }
