@@ -9,8 +9,8 @@
 Quantizers are put where ONNX Runtime can fuse them. A few calibration batches set the first ranges of the
 activations. Then `method` says how grids train: `minmax` (ranges follow the data and the weights), `fixed`
 (as calibration left them), `lsq` (learned steps), `lsq+` (learned steps and offsets), `pact` (learned
-clipping) or `dorefa`. Without a method grids below 8 bits learn their steps and the others follow. A learned
-scale that stops being a positive number stops the training, which names it.
+clipping) or `dorefa`. Without a method grids below 8 bits (7 too) learn their steps and the others follow. A
+learned scale that stops being a positive number stops the training, which names it.
 
 Weights below 8 bits are kept as packed integers; with `latent_weights` also as what they were rounded from.
 Ranges that follow stay as they are for the last part of the training, and so do the statistics of batch norm,
