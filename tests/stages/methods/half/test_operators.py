@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from mcomp.measure.runtime import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxSession
 from mcomp.model.graph import capture
 from mcomp_stages.methods.half.operators import lower_convolutions
 from mcomp_stages.methods.onnx.write import write_onnx
