@@ -37,6 +37,7 @@ from tests.benchmarks.distillation import context
 SHAPE = {"in_channels": 1, "num_classes": 10}
 LENET = LeNet5Config.model_validate({**SHAPE, "image_size": 20})
 RESNET = ResNetConfig.model_validate({**SHAPE, "depth": 20, "width": 8})
+STUDENTS: dict[str, ModelConfig] = {"LeNet-5": LENET, "ResNet-20 of width 8": RESNET}
 SHORT, LONG = 1, 5
 REFERENCE = RecipeRef(recipe="teacher")
 LOSSES: dict[str, Any] = {
@@ -96,11 +97,12 @@ def main() -> None:
 
         return done
 
-    print("LeNet-5 on 1,000 images, the teacher's answers cached")
-    works = {"labels alone": training(Train, LENET)}
-    for name, loss in LOSSES.items():
-        works[name] = training(DistillOffline, LENET, teachers=[REFERENCE], loss=loss)
-    shown(in_turns(works, rounds), 1)
+    for student, spec in STUDENTS.items():
+        print(f"{student} on 1,000 images, the teacher's answers cached", flush=True)
+        works = {"labels alone": training(Train, spec)}
+        for name, loss in LOSSES.items():
+            works[name] = training(DistillOffline, spec, teachers=[REFERENCE], loss=loss)
+        shown(in_turns(works, rounds), 1)
     print("two ResNet-20 of width 8")
     works = {
         "one alone": training(Train, RESNET),

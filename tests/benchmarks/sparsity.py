@@ -51,6 +51,7 @@ from tests.benchmarks.trained import context_for, mnist
 FOLDER = Path(tempfile.gettempdir()) / "sparsity-benchmark"
 SEEDS = (0, 1, 2)
 SHARES = (0.5, 0.6, 0.7)
+EPOCHS = (9, 42)  # of training after or while pruning
 SGD = {"type": "sgd", "lr": 0.05}
 ADAM = {"type": "adamw", "lr": 0.003}
 NETWORKS: dict[str, tuple[ModelConfig, dict[str, Any]]] = {
@@ -108,14 +109,15 @@ def by_hessian(seed: int, share: float, method: str) -> Figure:
 
 
 def trained_to(seed: int, share: float, schedule: dict[str, Any], epochs: int) -> Figure:
-    recover = {"epochs": epochs, "optimizer": ADAM}
+    recover = {"epochs": epochs, "optimizer": ADAM, "schedule": {"type": "cosine"}}
     stage = PruneUnstructured.model_validate({"sparsity": share, "schedule": schedule, "recover": recover})
     return after(stage, seed)
 
 
 def trained_on(seed: int, epochs: int) -> Figure:
     """The control of the schedules: the same training, no zeros."""
-    return after(Train.model_validate({"training": {"epochs": epochs, "optimizer": ADAM}}), seed)
+    training = {"epochs": epochs, "optimizer": ADAM, "schedule": {"type": "cosine"}}
+    return after(Train.model_validate({"training": training}), seed)
 
 
 def learned(seed: int, penalty: dict[str, Any], recover: int, **fields: Any) -> Figure:
@@ -196,19 +198,20 @@ def cells() -> dict[str, Callable[[int], Figure]]:
         for method in ("wanda", "obd", "obs", "fisher"):
             name = f"once {share:.0%} {method}"
             found[name] = lambda seed, share=share, method=method: by_hessian(seed, share, method)
-    schedules = {
-        "one shot": ({"type": "one_shot"}, 9),
-        "3 rounds": ({"type": "iterative", "rounds": 3}, 3),
-        "gradual": ({"type": "gradual", "end": 0.6, "every": 4}, 9),
-    }
-    for name, (schedule, epochs) in schedules.items():
-        for share in (0.9, 0.95):
-            found[f"trained {share:.0%} {name}"] = (
-                lambda seed, share=share, schedule=schedule, epochs=epochs: trained_to(
-                    seed, share, schedule, epochs
+    for epochs in EPOCHS:
+        schedules = {
+            "one shot": ({"type": "one_shot"}, epochs),
+            "3 rounds": ({"type": "iterative", "rounds": 3}, epochs // 3),
+            "gradual": ({"type": "gradual", "end": 0.5, "every": 4}, epochs),
+        }
+        for name, (schedule, each) in schedules.items():
+            for share in (0.9, 0.95):
+                found[f"trained {share:.0%} {epochs} {name}"] = (
+                    lambda seed, share=share, schedule=schedule, each=each: trained_to(
+                        seed, share, schedule, each
+                    )
                 )
-            )
-    found["trained dense"] = lambda seed: trained_on(seed, 9)
+        found[f"trained dense {epochs}"] = lambda seed, epochs=epochs: trained_on(seed, epochs)
     for name, (penalty, fields) in PENALTIES.items():
         for recover in (0, 3):
             found[f"learned {name}, {recover} epochs after"] = (

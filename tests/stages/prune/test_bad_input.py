@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from mcomp_stages.methods.pruning.structured import StructuredPruning
 from mcomp_stages.prune.channels import PruneChannels
 from mcomp_stages.prune.filters import PruneFilters
 from mcomp_stages.prune.heads import PruneHeads
-from tests.architectures import NetConfig
+from tests.architectures import NetConfig, example
 from tests.stages.prune.setting import context_in, model_of
 
 STAGES = (PruneChannels, PruneFilters, PruneHeads)
@@ -66,6 +67,18 @@ def test_a_model_that_cannot_be_captured_is_refused_with_the_reason(tmp_path: Pa
     model = Model(Branching(), NetConfig(name="vgg"))
     with pytest.raises(StageError, match=r"torch\.export cannot capture Branching at .*torch\.where"):
         PruneChannels.model_validate({"target": {"ratio": 0.5}}).run(model, context_in(tmp_path))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_program_with_sizes_in_its_graph_is_refused_with_the_reason(
+    stage: type[StructuredPruning], tmp_path: Path
+) -> None:
+    whole = model_of("vit")
+    program = torch.export.export(whole.module.eval(), (), kwargs=dict(example()))
+    torch.export.save(program, tmp_path / "vit.pt2")
+    loaded = torch.export.load(tmp_path / "vit.pt2").module()
+    with pytest.raises(StageError, match="sizes are written into its graph, which a cut would"):
+        stage.model_validate({"target": {"ratio": 0.5}}).run(Model(loaded, whole.spec), context_in(tmp_path))
 
 
 def test_every_layer_keeps_a_channel_whatever_is_asked_for(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from mcomp.errors import StageError
 from mcomp.model.graph import capture
 from mcomp.model.select import select_modules
 from mcomp_stages.methods.pruning.group_records import (
@@ -34,8 +35,13 @@ def channel_groups(module: nn.Module, example: Mapping[str, Tensor], skip: Seque
     """Return the groups of a model.
 
     The layers that match the patterns `skip` keep all their output channels. Raises StageError if the model
-    cannot be captured or a pattern matches nothing.
+    cannot be captured, is itself a captured program, or a pattern matches nothing.
     """
+    if isinstance(module, GraphModule):
+        raise StageError(
+            "the model is a captured program, and sizes are written into its graph, which a cut would make "
+            "wrong: cut the model that it was captured from"
+        )
     skipped = (*select_modules(module, skip), *uncuttable_attention(module))
     return graph_groups(capture(module, example, dynamic_batch=False), module, skipped)
 
