@@ -1,12 +1,14 @@
 """Keep near what was near: vectors that stand to each other as the baseline's do. No labels are needed.
 
-    task: {type: embeddings}
+    task: {type: embeddings, follow: vectors}
 
 An embedding is used by comparing it with others: what counts is which samples are similar. The target of a
 sample is the baseline's vector for it, of any width. The metric is Spearman's rank correlation between the
 cosines of all pairs of samples and those of the baseline's vectors (of more than 1,024 samples: of half a
-million pairs); training brings the cosines within a batch near the baseline's. `fidelity` compares each
-vector with the baseline's own instead, which needs the same width.
+million pairs).
+
+Training brings the cosines of all pairs within a batch near the baseline's (`follow: similarities`), or each
+vector in the direction of the baseline's own (`vectors`), which needs the same width and learns faster.
 
 Source of the metric: Reimers and Gurevych 2019, arXiv:1908.10084 (section 4).
 """
@@ -35,6 +37,11 @@ class EmbeddingsConfig(TaskConfig):
         Field(description="the correlation between the cosines of pairs: of ranks, or values"),
     ] = "spearman"
 
+    follow: Annotated[
+        Literal["similarities", "vectors"],
+        Field(description="what training brings near the baseline's: cosines of pairs, or each vector"),
+    ] = "similarities"
+
     @property
     def metric_name(self) -> str:
         return self.by
@@ -44,9 +51,16 @@ class EmbeddingsConfig(TaskConfig):
         return "higher"
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean squared difference of the cosines of all pairs in a batch."""
+        """Return the mean squared difference of cosines of pairs, or 1 minus the mean cosine with the target.
+
+        Raises StageError if vectors of another width should be followed.
+        """
+        from mcomp_stages.tasks.following import cosine_loss, require_same_shape
         from mcomp_stages.tasks.similarity import cosine_matrix
 
+        if self.follow == "vectors":
+            require_same_shape(output, target)
+            return cosine_loss(output, target)
         return (cosine_matrix(output) - cosine_matrix(target)).square().mean()
 
     def metric(self) -> Metric:

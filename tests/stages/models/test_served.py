@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet": {"width": 4},
     "mobilenet_v2": {"width": 0.1, "stem": "small"},
     "efficientnet_lite": {},
+    "vgg_bn": {"depth": 11, "width": 4, "head": "small"},
     "vit": {"depth": 2, "width": 24},
 }
 

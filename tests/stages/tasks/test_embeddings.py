@@ -89,3 +89,13 @@ def test_other_than_vectors_are_refused() -> None:
         score("spearman", (torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)))
     with pytest.raises(StageError, match="fewer than 3 samples"):
         score("spearman", (OURS[:2], THEIRS[:2]))
+
+
+def test_vectors_are_followed_in_their_directions_and_need_one_width() -> None:
+    task = EmbeddingsConfig(follow="vectors")
+    ours = THEIRS.roll(1, dims=0)
+    pairs = zip(ours.tolist(), THEIRS.tolist(), strict=True)
+    expected = sum(1 - slow_cosines([left, right])[0] for left, right in pairs) / 7
+    assert task.loss(ours * 2, THEIRS).item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(StageError, match=r"the model gives \(3,\) for a sample, the baseline \(5,\)"):
+        task.loss(OURS, THEIRS)
