@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 from mcomp import plugins
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
-from mcomp.fingerprint import effective, fingerprint, makers, sources
-from mcomp.measure.machine import machine_id
+from mcomp.fingerprint import fingerprint
 from mcomp.measure.runtime import not_installed
 from mcomp.model.shards import weights_digest
 from mcomp.model.spec import ModelConfig
@@ -27,12 +25,11 @@ from mcomp.recipe.partial import require_stage
 from mcomp.recipe.places import KeyPath
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Form, StageConfig
+from mcomp.step_key import made_by, step_key
 from mcomp.task import TaskConfig
 
 Load = Callable[[Path, Sequence[str]], LoadedRecipe]
 Digest = Callable[[DataConfig], str]
-
-KEY_FORMAT = 1
 
 
 def content_digest(data: DataConfig) -> str:
@@ -384,45 +381,6 @@ def needed(steps: Mapping[str, Step], wanted: Iterable[str]) -> tuple[Step, ...]
     return tuple(step for key, step in steps.items() if key in keys)
 
 
-def step_key(
-    recipe: Recipe,
-    config: StageConfig,
-    source: str | Mapping[str, Any],
-    models: Mapping[RecipeRef, str],
-    content: str,
-) -> dict[str, Any]:
-    """Return everything that the bytes of a step's result depend on, as JSON."""
-    data = cast(DataConfig, recipe.data)
-    return {
-        "format": KEY_FORMAT,
-        "stage": {"version": type(config).version, **with_keys(effective(config), models)},
-        "source": source,
-        "data": {"version": type(data).version, "content": content, **effective(data)},
-        "task": {"version": type(recipe.task).version, **effective(recipe.task)},
-        "seed": recipe.seed,
-        "compute": recipe.compute.model_dump(mode="json", exclude_defaults=True),
-        "makers": makers(),
-        "sources": {
-            name: digest
-            for part in (config, data, recipe.task)
-            for name, digest in sources(type(part)).items()
-        },
-        **({"machine": machine_id()} if config.timed() else {}),
-        **({"libraries": {name: version(name) for name in config.libraries}} if config.libraries else {}),
-    }
-
-
-def made_by(kind: type[ModelConfig]) -> dict[str, Any]:
-    """Return what the weights of a fresh model depend on beside its fields: versions, and code that may
-    change.
-    """
-    return {
-        "version": kind.version,
-        "libraries": {name: version(name) for name in kind.libraries},
-        "sources": sources(kind),
-    }
-
-
 def model_type(loaded: LoadedRecipe, stage: str, path: str, name: str) -> type[ModelConfig]:
     """Return the class of a model that a stage names. Raises RecipeError, placed there, if there is none."""
     try:
@@ -430,22 +388,6 @@ def model_type(loaded: LoadedRecipe, stage: str, path: str, name: str) -> type[M
     except plugins.UnknownPlugin as unknown:
         place = ("stages", stage, *(int(part) if part.isdecimal() else part for part in path.split(".")))
         raise problem(loaded, place, unknown.what, unknown.next_step) from unknown
-
-
-def with_keys(value: Any, models: Mapping[RecipeRef, str]) -> Any:
-    """Return `value` with each reference to a recipe replaced by the key of its model: paths are in no
-    key.
-    """
-    plain = {fingerprint(ref.model_dump(mode="json")): key for ref, key in models.items()}
-    return replaced(value, plain)
-
-
-def replaced(value: Any, keys: Mapping[str, str]) -> Any:
-    """Return `value` with each mapping whose fingerprint is in `keys` replaced by that key."""
-    if isinstance(value, dict):
-        key = keys.get(fingerprint(value))
-        return key or {name: replaced(each, keys) for name, each in value.items()}
-    return [replaced(each, keys) for each in value] if isinstance(value, list) else value
 
 
 def stage_of(recipe: Recipe, name: str) -> StageConfig:

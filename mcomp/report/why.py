@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def why(new: Mapping[str, Any], old: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[str]:
-    """Return what has changed between two keys of a step, each in its JSON (`mcomp.plan.step_key`).
+    """Return what has changed between two keys of a step, each in its JSON (`mcomp.step_key`).
 
     `names` gives the name of each step by its key ("step 2"), for changes that come from there. Empty if
     nothing changed.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcomp import fingerprint
-from mcomp import plan as plans
+from mcomp import fingerprint, step_key
 from mcomp.errors import RecipeError
 from mcomp.plan import Origin, Plan, make_plan
 from mcomp.recipe.build import load_recipe
@@ -195,14 +194,14 @@ def test_the_version_of_a_plugin_is_in_the_keys_of_what_it_makes(
 def test_the_sources_of_what_makes_the_results_are_in_every_key(
     plan: MakePlan, base: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "sources", lambda kind: {"mcomp_stages": "edited"})
+    monkeypatch.setattr(step_key, "sources", lambda kind: {"mcomp_stages": "edited"})
     assert changed(base, plan()) == ALL
 
 
 def test_the_format_of_keys_is_in_every_key(
     plan: MakePlan, base: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "KEY_FORMAT", plans.KEY_FORMAT + 1)
+    monkeypatch.setattr(step_key, "KEY_FORMAT", step_key.KEY_FORMAT + 1)
     assert changed(base, plan()) == ALL
 
 
