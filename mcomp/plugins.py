@@ -60,7 +60,8 @@ class UnknownPlugin(RecipeError, PluginError):
         listed = one_of(known)
         near = did_you_mean(name, known)
         self.what = f"unknown type '{name}'"
-        self.next_step = f"{near} ({listed})" if near else f"it must be {listed}"
+        own = "one of your own needs --import MODULE"
+        self.next_step = f"{near} ({listed})" if near else f"it must be {listed}; {own}"
         super().__init__(Problem(f"mcomp.{group}", "", self.what, self.next_step))
 
 

@@ -79,10 +79,11 @@ def init(
         checkpoint=checkpoint,
         teacher=teacher,
         require={what: {end: value} for what, (end, value) in bounds.items() if value is not None},
+        imports=imports,
     )
     for file in write_starter(recipe, wanted):
         click.echo(f"wrote {file}")
-    click.echo(f"next: mcomp check {recipe}" + "".join(f" --import {module}" for module in imports))
+    click.echo(f"next: {wanted.command('check', recipe)}")
 
 
 def answer(option: str, group: Group, default: str | None = None) -> str:

@@ -19,7 +19,10 @@ SCHEMA = ".schema.json"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the person asked for: names of plugins, files as they are named from here, and bounds."""
+    """What the person asked for: names of plugins, files as they are named from here, and bounds.
+
+    `imports`: the modules of their own that register some of the plugins.
+    """
 
     model: str
     data: str
@@ -28,6 +31,11 @@ class Wanted:
     checkpoint: Path | None = None
     teacher: Path | None = None
     require: Mapping[str, Mapping[str, float]] | None = None
+    imports: tuple[str, ...] = ()
+
+    def command(self, name: str, recipe: Path | str) -> str:
+        """Return a command on a recipe, with the modules that it needs."""
+        return f"mcomp {name} {recipe}" + "".join(f" --import {module}" for module in self.imports)
 
 
 def write_starter(path: Path, wanted: Wanted) -> list[Path]:
@@ -65,7 +73,10 @@ def student(path: Path, wanted: Wanted, teacher: Path | None) -> Starter:
     model = own_part("models", wanted.model, checkpoint)
     return Starter(
         name=recipe_name(path),
-        headline=(*schema_header(path), f"mcomp check {path.name}, then mcomp run {path.name}"),
+        headline=(
+            *schema_header(path),
+            f"{wanted.command('check', path.name)}, then {wanted.command('run', path.name)}",
+        ),
         model=model,
         data=own_part("data", wanted.data, data_files(path, wanted)),
         stages=stage_parts(wanted.stages, reference, model),

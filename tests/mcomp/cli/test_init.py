@@ -141,6 +141,14 @@ def test_a_first_cut_is_one_that_a_small_network_can_bear(mcomp: Command) -> Non
     assert mcomp("check", "my.yaml").err == ""
 
 
+def test_the_commands_name_the_modules_of_a_persons_own(mcomp: Command) -> None:
+    model = ["--model", "lenet5", "--data", "digits", "--stages", "train", "--import", "tests.mcomp.toys"]
+    answer = mcomp("init", "my.yaml", *model)
+    check, run = (f"mcomp {name} my.yaml --import tests.mcomp.toys" for name in ("check", "run"))
+    assert answer.out.endswith(f"next: {check}\n"), answer.err
+    assert Path("my.yaml").read_text().startswith(f"# {check}, then {run}\n")
+
+
 def test_files_are_named_relative_to_the_recipe_whatever_they_are_called(
     mcomp: Command, files: dict[str, Path]
 ) -> None:
@@ -221,7 +229,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["--model", "lenet5", "--data", "arrays", "--data-path", "none.npz", "--stages", "train"],
         "data.path: there is no",
     ),
-    "no model": (["--data", "digits", "--stages", "train"], "give --model; one of 'lenet5'"),
+    "no model": (["--data", "digits", "--stages", "train"], "give --model; one of 'efficientnet_lite', 'lenet5'"),
     "no such teacher": (
         ["--model", "lenet5", "--data", "digits", "--stages", "distill", "--teacher", "none.yaml"],
         "there is no file",

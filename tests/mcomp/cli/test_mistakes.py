@@ -171,7 +171,7 @@ IN_THE_FILE = [
     ("model: {type: lenet5}\n", "",
         "small.yaml:1:1: model: is missing; it is: what to compress"),
     ("data: {type: digits, image_size: 12}", "data: {type: cifar}",
-        "small.yaml:4:14: data.type: unknown type 'cifar'; it must be <data>"),
+        "small.yaml:4:14: data.type: unknown type 'cifar'; it must be <data>; one of your own needs --import MODULE"),
     ("type: export.onnx", "type: onnx",
         "small.yaml:24:11: stages.export.type: unknown type 'onnx'; did you mean 'export.onnx'? (<stages>)"),
     ("type: export.onnx", "type: export.onnx\n    opset: 11",
