@@ -133,8 +133,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     data = mnist(20)
-    for row in rows():
-        for seed in SEEDS:
+    for seed in SEEDS:
+        for row in rows():
             if name_of(*row, seed) not in read(path):
                 found = {name_of(*row, seed): cell(*row, seed, data)}
                 with path.open("a") as file:
