@@ -120,9 +120,9 @@ def test_two_builds_of_the_runtime_overwrite_each_other(site: Site) -> None:
 
 
 def test_runtimes_are_named_where_they_are_installed(site: Site) -> None:
-    assert "executorch" not in doctor.versions()
-    site.install("executorch", "1.5.1")
-    assert doctor.versions()["executorch"] == "1.5.1"
+    assert "onnxruntime-directml" not in doctor.versions()
+    site.install("onnxruntime-directml", "1.32.0")
+    assert doctor.versions()["onnxruntime-directml"] == "1.32.0"
 
 
 @pytest.mark.parametrize(
