@@ -81,7 +81,7 @@ def ignore(number: int, frame: FrameType | None) -> None:
 
 
 def raise_if_interrupted() -> None:
-    """Raise Interrupted again if a signal came and the program still runs.
+    """Raise Interrupted again if a signal came and the program still runs: asked before each unit of work.
 
     Python drops what is raised inside a finalizer or the callback of a weak reference, and so do libraries
     that catch everything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mcomp.config import PluginConfig
+from mcomp.fingerprint import canonical
+from mcomp.signals import raise_if_interrupted
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -106,6 +109,15 @@ class Checkpoint:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
+    def as_read(self) -> Checkpoint:
+        """Return it as a later try will find it: names in order, lists for tuples, tensors contiguous."""
+        tensors = {name: self.tensors[name].detach().cpu().contiguous() for name in sorted(self.tensors)}
+        return Checkpoint(tensors, json.loads(canonical(dict(self.numbers))))
+
+
+Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
+"""`Context.unit`: keeps what is finished if the step is interrupted."""
+
 
 class Checkpoints(Protocol):
     """Where a step that is interrupted finds again what it had done, by labels of its own choice."""
@@ -183,12 +195,23 @@ class Context:
         """Return what `compute` gives, or gave in an earlier try of this step that was interrupted after it.
 
         For work beside training (`mcomp.training.loop.fit` keeps its own). `label` is used once in a step.
+        Both are the same to the order of names: else what is made of them could differ.
         """
+        raise_if_interrupted()
         done = self.checkpoints.load(label)
         if done is None:
             done = compute()
             self.checkpoints.save(label, done)
-        return done
+        return done.as_read()
+
+    def figure(self, label: str, measure: Callable[[], float]) -> float:
+        """Return the number that `measure` gives, as a `unit`; it may be infinite, or none."""
+        import torch
+
+        def compute() -> Checkpoint:
+            return Checkpoint({"figure": torch.tensor(measure(), dtype=torch.float64)})
+
+        return float(self.unit(label, compute).tensors["figure"])
 
     def generator(self, purpose: str) -> Generator:
         """Return a random generator that depends on the recipe's seed and on `purpose` alone."""

@@ -20,13 +20,14 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class FollowingSplit:
-    """A split whose target is the output of `module`, asked for once, in the split's own order.
+    """A split whose target is what `module` says: `outputs` (N, O), asked for once, in the split's order.
 
     Samples that are augmented are asked for again each time.
     """
 
     split: Split
     module: nn.Module
+    outputs: Tensor
 
     @property
     def augmented(self) -> bool:
@@ -34,21 +35,6 @@ class FollowingSplit:
 
     def __len__(self) -> int:
         return len(self.split)
-
-    @cached_property
-    def outputs(self) -> Tensor:
-        """What the model says about every sample as it is, (N, O).
-
-        Raises StageError if that differs in shape from batch to batch.
-        """
-        answers_NO = [answer(self.module, batch.inputs) for batch in batches(self.split, BATCH_SIZE)]
-        shapes = {tuple(output.shape[1:]) for output in answers_NO}
-        if len(shapes) > 1:
-            raise StageError(
-                "what the model gives for a sample differs in shape from batch to batch, so it cannot be a "
-                "target; let it give one vector a sample (output: embedding), or pad to one length"
-            )
-        return torch.cat(answers_NO)
 
     def batch(self, positions: Tensor, draw: int | None = None) -> Batch:
         batch = self.split.batch(positions, draw)
@@ -75,8 +61,25 @@ class FollowingData:
 
     def split(self, name: SplitName) -> FollowingSplit:
         if name not in self.splits:
-            self.splits[name] = FollowingSplit(self.data.split(name), self.module)
+            # Now, and not with the first batch: signals wait for the end of an update.
+            split = self.data.split(name)
+            self.splits[name] = FollowingSplit(split, self.module, outputs_of(self.module, split))
         return self.splits[name]
+
+
+def outputs_of(module: nn.Module, split: Split) -> Tensor:
+    """Return what a module says about every sample as it is, (N, O).
+
+    Raises StageError if that differs in shape from batch to batch.
+    """
+    answers_NO = [answer(module, batch.inputs) for batch in batches(split, BATCH_SIZE)]
+    shapes = {tuple(output.shape[1:]) for output in answers_NO}
+    if len(shapes) > 1:
+        raise StageError(
+            "what the model gives for a sample differs in shape from batch to batch, so it cannot be a "
+            "target; let it give one vector a sample (output: embedding), or pad to one length"
+        )
+    return torch.cat(answers_NO)
 
 
 def answer(module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:

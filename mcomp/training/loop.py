@@ -14,6 +14,7 @@ from mcomp.errors import StageError
 from mcomp.fingerprint import sub_seed
 from mcomp.measure.accuracy import Evaluation, evaluate
 from mcomp.model.model import Model
+from mcomp.signals import raise_if_interrupted
 from mcomp.stage import Context, Progress
 from mcomp.training.companions import Companions, student_of
 from mcomp.training.config import Training
@@ -163,6 +164,7 @@ def run_epoch(resumable: Resumable, update: Update, progress: Progress, prepare:
     state.module.train()
     reached = {context.task.metric_name: state.history[-1].metric} if state.history else {}
     for positions in state.sampler.rest_of_epoch():
+        raise_if_interrupted()
         where = f"epoch {state.sampler.epoch + 1}, batch {state.sampler.position} of {len(state.sampler)}"
         if prepare is not None:
             prepare(student_of(state.module), state.num_updates)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import struct
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,9 +18,12 @@ from mcomp.model.model import Model
 from mcomp.plan import Plan, make_plan
 from mcomp.recipe.build import load_recipe
 from mcomp.scheduler import Scheduler, set_aside
+from mcomp.signals import Interrupted, raising
 from mcomp.stage import Checkpoint, Context, Form, NoCheckpoints, StageConfig, StageResult
 from mcomp.store.store import Store
 from tests.mcomp.toys import RECIPE
+from tests.mcomp.training.checkpoints import Memory
+from tests.mcomp.training.setting import make_context
 from tests.mcomp.voices import Quiet
 
 
@@ -117,6 +125,38 @@ def test_other_threads_do_not_go_on_from_what_was_interrupted(plan: Plan, interr
 
 def test_who_interrupted_a_run_is_told_how_to_go_on(interrupted: Store, last_words: Quiet) -> None:
     assert last_words.said == ["what is done is kept: run the same command again to go on"]
+
+
+def test_a_unit_is_the_same_whether_it_was_found_now_or_before() -> None:
+    """What is made of it goes by the order of names, and numbers by that of memory."""
+    weight = torch.arange(6.0).view(2, 3).mT
+    found = Checkpoint({"b": weight, "a": torch.tensor([True])}, {"z": (1, 2), "y": {"k": 1, "j": 2.5}})
+    context, kept = make_context(), Memory()
+    now = context.unit("search", lambda: found)
+    first, later = (replace(context, checkpoints=kept).unit("search", lambda: found) for _ in range(2))
+    for each in (now, first, later):
+        assert list(each.tensors) == ["a", "b"]
+        assert each.tensors["b"].is_contiguous()
+        assert torch.equal(each.tensors["b"], weight)
+        assert json.dumps(each.numbers) == '{"y": {"j": 2.5, "k": 1}, "z": [1, 2]}'
+
+
+@pytest.mark.parametrize("value", [0.1, -1e300, float("inf"), float("nan")])
+def test_any_figure_is_kept_to_the_bit(value: float) -> None:
+    context = replace(make_context(), checkpoints=Memory())
+    first, later = context.figure("loss", lambda: value), context.figure("loss", lambda: 7.0)
+    assert struct.pack("d", first) == struct.pack("d", later) == struct.pack("d", value)
+
+
+def test_a_signal_that_something_swallowed_stops_before_the_next_unit() -> None:
+    def compute() -> Checkpoint:
+        raise AssertionError("begun after a signal")
+
+    with raising():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            make_context().unit("search", compute)
 
 
 def test_outside_of_a_store_nothing_is_kept() -> None:

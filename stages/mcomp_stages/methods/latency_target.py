@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -94,25 +96,37 @@ class Stopwatch:
     """Times models as they would be served, each in turns with the whole one.
 
     On a machine whose speed drifts, the ratio to the whole model says more than a time: a candidate takes the
-    whole model's time, measured once, over that ratio.
+    whole model's time, measured once, over that ratio. Times are kept under `label` if the step is
+    interrupted: asked again in the same order, it gives them without measuring.
     """
 
     model: Model
     context: Context
     batch_size: int
     threads: int
+    label: str = "timing"
     whole_ms: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._whole = self._session(self.model, "whole")
-        turns = interleaved({"whole": self._whole}, self._inputs(), ROUNDS)
-        self.whole_ms = float(np.median(turns["whole"]))
+        self._numbers = count(1)
+        self.whole_ms = self.context.figure(f"{self.label}-whole", self._measured_whole)
 
     def ms(self, model: Model) -> float:
         """Return the milliseconds of one call."""
+        return self.context.figure(f"{self.label}-{next(self._numbers)}", lambda: self._measured(model))
+
+    def _measured_whole(self) -> float:
+        turns = interleaved({"whole": self._whole}, self._inputs(), ROUNDS)
+        return float(np.median(turns["whole"]))
+
+    def _measured(self, model: Model) -> float:
         sessions = {"whole": self._whole, "candidate": self._session(model, "candidate")}
         turns = interleaved(sessions, self._inputs(), ROUNDS)
         return self.whole_ms / speedup(turns["whole"], turns["candidate"])
+
+    @cached_property
+    def _whole(self) -> OnnxSession:
+        return self._session(self.model, "whole")
 
     def facts(self, limit_ms: float, reached_ms: float, tries: Sequence[Try] = ()) -> dict[str, Any]:
         """Return what the report says of a search."""

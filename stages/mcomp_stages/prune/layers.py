@@ -35,7 +35,7 @@ from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.pruning.config import Schedule
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mcomp.model.model import Model
     from mcomp.sensitivity.trials import Trials
@@ -120,7 +120,7 @@ class PruneLayers(StageConfig):
         from mcomp_stages.methods.blocks.influence import BLOCK_IMPORTANCE
 
         blocks = removable_blocks(model.module, context.example, self.blocks, self.skip)
-        scores = BLOCK_IMPORTANCE[self.importance](blocks, self.witness(model, context))
+        scores = BLOCK_IMPORTANCE[self.importance](blocks, self.witness(model, context, number))
         order = [blocks[path] for path in sorted(blocks, key=scores.__getitem__)]
         facts: dict[str, Any] = {}
         if self.target.latency_ms is not None:
@@ -137,23 +137,31 @@ class PruneLayers(StageConfig):
         }
         return Checkpoint(numbers={"edit": without(chosen).model_dump(mode="json"), "facts": facts})
 
-    def witness(self, model: Model, context: Context) -> Witness:
-        """Return what blocks are scored by."""
+    def witness(self, model: Model, context: Context, step: int) -> Witness:
+        """Return what blocks are scored by in a step."""
+        from itertools import count
+
         from mcomp.measure.accuracy import evaluate
         from mcomp.training.device import chosen_device
         from mcomp_stages.methods.blocks.influence import Witness
         from mcomp_stages.methods.calibration import calibration_inputs
 
         device = chosen_device(context.compute)
-        validation = context.data.split("validation")
+        validation, numbers = context.data.split("validation"), count()
 
         def samples() -> list[dict[str, Tensor]]:
             batches = calibration_inputs(context, self.samples)
             return [{name: value.to(device) for name, value in inputs.items()} for inputs in batches]
 
+        def loss(module: nn.Module) -> float:
+            label = f"trial_{step}_{next(numbers)}"
+            return context.figure(
+                label, lambda: evaluate(module, validation, context.task, device=device).loss
+            )
+
         return Witness(
             model.copy().module.to(device).eval(),
             samples,
-            lambda module: evaluate(module, validation, context.task, device=device).loss,
+            loss,
             context.generator("importance"),
         )

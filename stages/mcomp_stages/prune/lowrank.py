@@ -113,7 +113,7 @@ class PruneLowRank(StageConfig):
             raise StageError(f"no layer can be factorized{f': {why}' if why else ''}")
         given = given_ranks(model.module, found, left, self.ranks)
         whole = totals(model, context.example)
-        speedup = speedup_of(context.folder) if self.measured else None
+        speedup = speedup_of(context) if self.measured else None
         choice = Choice(found, given, whole, self.round_to, self.nearest, speedup)
         chosen, facts = self.chosen(choice, model, context)
         edit = chosen.edit()

@@ -104,7 +104,7 @@ class PruneNm(Pattern, ChosenLayers, StageConfig):
         with borrowed_threads(context.compute.threads):
             kept = {"as_is": self.kept(model, names)}
             if self.permute:
-                before, model = model, reordered(model, names, self, self.axis, context.example)
+                before, model = model, reordered(model, names, self, self.axis, context.example, context.unit)
                 kept["reordered"] = self.kept(model, names)
             masks = {
                 name: pattern_mask(

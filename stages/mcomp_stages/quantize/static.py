@@ -154,7 +154,7 @@ class QuantizeStatic(Scheme, StageConfig):
             lambda module: evaluate(module, validation, context.task),
             context.task.direction == "higher",
             context.example,
-            context.unit,
+            context.figure,
         )
 
 

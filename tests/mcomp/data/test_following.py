@@ -36,8 +36,12 @@ def split(kind: type[TensorSplit] = TensorSplit, augmented: bool = False, size: 
     return kind(torch.arange(size) + 7, {"x": x}, torch.empty(size, 0), augmented)
 
 
+def followed(samples: TensorSplit, module: nn.Module) -> FollowingSplit:
+    return FollowingData(Splits({"train": samples}), module).split("train")
+
+
 def test_the_target_of_a_sample_is_what_the_model_says_about_it() -> None:
-    following = FollowingSplit(split(), Counting())
+    following = followed(split(), Counting())
     batch = following.batch(torch.tensor([5, 140, 0]), draw=3)
     assert batch.target.tolist() == [[10.0] * 3, [280.0] * 3, [0.0] * 3]
     assert batch.indices.tolist() == [12, 147, 7]
@@ -52,8 +56,14 @@ def test_each_sample_is_asked_for_once() -> None:
     assert module.training
 
 
+def test_samples_are_asked_for_before_the_first_batch_is_loaded() -> None:
+    """A batch is loaded within an update, whose end signals wait for."""
+    module = Counting()
+    assert len(followed(split(), module)) == module.asked == 150
+
+
 def test_augmented_samples_are_asked_for_as_they_are_seen() -> None:
-    following = FollowingSplit(split(Shifted, augmented=True), Counting())
+    following = followed(split(Shifted, augmented=True), Counting())
     assert following.batch(torch.tensor([1]), draw=10).target.tolist() == [[22.0] * 3]
     assert following.batch(torch.tensor([1])).target.tolist() == [[2.0] * 3]
 
@@ -61,7 +71,7 @@ def test_augmented_samples_are_asked_for_as_they_are_seen() -> None:
 def test_targets_carry_no_gradient() -> None:
     module = nn.Linear(3, 2)
     module.forward = lambda x: nn.functional.linear(x, module.weight)  # type: ignore[method-assign]
-    assert not FollowingSplit(split(), module).batch(torch.tensor([0])).target.requires_grad
+    assert not followed(split(), module).batch(torch.tensor([0])).target.requires_grad
 
 
 def test_what_differs_in_shape_from_batch_to_batch_is_no_target() -> None:
@@ -70,10 +80,10 @@ def test_what_differs_in_shape_from_batch_to_batch_is_no_target() -> None:
             return x.repeat(1, 1 + int(x.sum()) % 2)
 
     with pytest.raises(StageError, match="one vector a sample"):
-        FollowingSplit(split(), Ragged()).batch(torch.tensor([0]))
+        followed(split(), Ragged()).batch(torch.tensor([0]))
 
 
 def test_it_is_as_long_and_as_augmented_as_the_split_it_follows() -> None:
     for augmented in (False, True):
-        following = FollowingSplit(split(augmented=augmented), Counting())
+        following = followed(split(augmented=augmented), Counting())
         assert (len(following), following.augmented) == (150, augmented)

@@ -13,6 +13,7 @@ from safetensors.torch import load
 from safetensors.torch import save as saved
 
 from mcomp.data.contract import Batch
+from mcomp.fingerprint import canonical
 from mcomp.signals import raising
 from mcomp.stage import Checkpoint, require_label
 from mcomp.training import loop
@@ -34,11 +35,16 @@ class Memory:
 
     def save(self, label: str, checkpoint: Checkpoint) -> None:
         copies = {name: tensor.detach().contiguous().clone() for name, tensor in checkpoint.tensors.items()}
-        numbers = json.dumps(checkpoint.numbers, allow_nan=False)
+        numbers = canonical(dict(checkpoint.numbers)).decode()
         self.kept.setdefault(label, []).append((saved(copies), numbers))
 
     def forget(self, label: str) -> None:
         del self.kept[label]
+
+
+def at_once(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+    """Return what is computed, as `Context.unit` does; nothing is kept."""
+    return compute()
 
 
 class Crash(Exception):

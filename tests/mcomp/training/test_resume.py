@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from mcomp.model.checkpoint import save_model
 from mcomp.model.edits import Masks
 from mcomp.model.model import Model
 from mcomp.recipe.schema import RecipeRef
+from mcomp.signals import raising
 from mcomp.stage import Context
 from mcomp.training import loop
 from mcomp.training.config import (
@@ -252,6 +254,25 @@ def test_a_state_that_is_half_changed_is_not_kept(tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     assert len(kept.kept["train"]) == 2
     assert written(with_momentum(context(kept), OFTEN), tmp_path / "resumed") == whole
+
+
+class Deaf(Talking):
+    """A reporter that is told of a signal after the second update, and swallows it."""
+
+    def advance(self, steps: int = 1, **figures: float | str) -> None:
+        super().advance(steps, **figures)
+        if sum(self.advances) == 2:
+            with suppress(KeyboardInterrupt):
+                terminate()
+
+
+def test_a_signal_that_something_swallowed_stops_before_the_next_batch(tmp_path: Path) -> None:
+    whole, kept = written(with_momentum(context(), NEVER), tmp_path / "whole"), context(Memory())
+    with raising(), pytest.raises(KeyboardInterrupt):
+        with_momentum(replace(kept, reporter=Deaf()), NEVER)
+    reporter = Talking()
+    assert written(with_momentum(replace(kept, reporter=reporter), NEVER), tmp_path / "resumed") == whole
+    assert reporter.advances[0] == 2
 
 
 def test_the_best_epoch_is_not_the_last_where_training_stops_early() -> None:

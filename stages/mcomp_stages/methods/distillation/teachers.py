@@ -6,19 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch, Split
-from mcomp.measure.accuracy import batches
 from mcomp.recipe.schema import Compute, RecipeRef
-from mcomp.stage import Checkpoint, Context
+from mcomp.stage import Checkpoint, Context, Unit
 from mcomp.training.device import to_device
 from mcomp_stages.methods.distillation.taps import Taps
 
 BATCH_SIZE = 256
+PORTION = 32 * BATCH_SIZE  # samples that a teacher is asked about again at most if the step is interrupted
 OUTPUT, INDICES, FEATURE = "output", "indices", "feature:"
 PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -80,10 +81,26 @@ class Table:
         return {name: tensor[rows.to(tensor.device)] for name, tensor in self.answers.items()}
 
 
-def asked_once(teacher: LiveTeacher, split: Split) -> Checkpoint:
-    """Return a teacher's answers for every sample of a split, in its order."""
+def asked_once(teacher: LiveTeacher, split: Split, label: str, unit: Unit) -> Checkpoint:
+    """Return a teacher's answers for every sample of a split, in its order.
+
+    Where there are many samples, `unit` keeps portions of the answers (`mcomp.stage.Context.unit`).
+    """
+    portions = torch.split(torch.arange(len(split)), PORTION)
+    if len(portions) == 1:
+        return answers(teacher, split, portions[0])
+    found = [
+        unit(f"{label}-{number}", partial(answers, teacher, split, some)).tensors
+        for number, some in enumerate(portions)
+    ]
+    return Checkpoint({name: torch.cat([each[name] for each in found]) for name in found[0]})
+
+
+def answers(teacher: LiveTeacher, split: Split, positions: Tensor) -> Checkpoint:
+    """Return a teacher's answers for some samples of a split."""
     found: dict[str, list[Tensor]] = {}
-    for batch in batches(split, BATCH_SIZE):
+    for some in torch.split(positions, BATCH_SIZE):
+        batch = split.batch(some)
         answer = teacher(to_device(batch, teacher.device))
         named = {OUTPUT: answer[OUTPUT], **{f"{FEATURE}{path}": answer[path] for path in teacher.taps.paths}}
         for name, value in {**named, INDICES: batch.indices}.items():
@@ -108,8 +125,13 @@ def why_not_once(split: Split, answer: Answer, context: Context, limit_bytes: in
     return ""
 
 
-def ready(live: LiveTeacher, reference: RecipeRef, context: Context, limit_bytes: int) -> tuple[Teacher, str]:
-    """Return a teacher that answers as cheaply as it can, and why it is asked for each batch, or ""."""
+def ready(
+    live: LiveTeacher, reference: RecipeRef, context: Context, limit_bytes: int, label: str
+) -> tuple[Teacher, str]:
+    """Return a teacher that answers as cheaply as it can, and why it is asked for each batch, or "".
+
+    `label` is no other teacher's in the step.
+    """
     split, example = context.data.split("train"), context.example.to(live.device)
     nobody = torch.zeros(0)
     answer = live(Batch(nobody, dict(example), nobody))
@@ -117,6 +139,6 @@ def ready(live: LiveTeacher, reference: RecipeRef, context: Context, limit_bytes
     if reason:
         return live, reason
     what = {"kind": "teacher's answers", "split": "train", "at": list(live.taps.paths), "batch": BATCH_SIZE}
-    kept = context.shared.get(what, reference, lambda: asked_once(live, split))
+    kept = context.shared.get(what, reference, lambda: asked_once(live, split, label, context.unit))
     live.taps.remove()
     return Table.of(kept.tensors, live.device), ""

@@ -59,16 +59,20 @@ def fit_with_teachers(
     )
     if not training.teachers:
         return train(loss=lambda batch, output: task.loss(output, batch.target))
-    lesson = Lesson(training, context)
+    lesson = Lesson(training, context, label)
     return replace(train(loss=lesson.loss, beside=lesson.beside), notes={"distillation": lesson.notes})
 
 
 @dataclass
 class Lesson:
-    """What one student is taught: its teachers, ready to answer, and the loss that follows from them."""
+    """What one student is taught: its teachers, ready to answer, and the loss that follows from them.
+
+    `label` is that of the training.
+    """
 
     training: DistilledTraining
     context: Context
+    label: str
     teachers: list[Teacher] = field(default_factory=list)
     taught: Taught | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -139,7 +143,8 @@ class Lesson:
     def ready(self, number: int, live: LiveTeacher) -> Teacher:
         """Return a teacher that answers as cheaply as it can; say so if that is for each batch."""
         reference = self.training.teachers[number]
-        teacher, reason = ready(live, reference, self.context, self.training.cache_bytes)
+        label = f"{self.label}-teacher-{number}"
+        teacher, reason = ready(live, reference, self.context, self.training.cache_bytes, label)
         self.notes.setdefault("teachers_asked", []).append(f"each batch: {reason}" if reason else "once")
         if reason:
             self.context.reporter.log(f"{reference.recipe} is asked for each batch: {reason}")

@@ -6,6 +6,7 @@ A thin layer moves as much memory as it saves multiply-adds, so a layer of fewer
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from mcomp.measure.latency import interleaved, speedup
 from mcomp.measure.runtimes.onnx import OnnxSession
+from mcomp.stage import Context
 from mcomp_stages.methods.lowrank.candidates import Candidate
 from mcomp_stages.methods.lowrank.ranks import Ranks
 from mcomp_stages.methods.lowrank.thin import Layer, thin_layers
@@ -24,15 +26,16 @@ OPSET, IR_VERSION = 21, 10
 ROUNDS = 9
 
 
-def speedup_of(folder: Path) -> Callable[[Candidate, Ranks], float]:
-    """Return a function that times layers in `folder`, those of one shape and rank once."""
+def speedup_of(context: Context) -> Callable[[Candidate, Ranks], float]:
+    """Return a function that times layers, those of one shape and rank once; times are kept."""
     known: dict[Hashable, float] = {}
 
     def speedup(each: Candidate, ranks: Ranks) -> float:
         shape = (1, *each.seen.input_shape[1:])
         kind = (str(each.layer), shape, ranks)
         if kind not in known:
-            known[kind] = measured_speedup(each.layer, ranks, shape, folder)
+            measure = partial(measured_speedup, each.layer, ranks, shape, context.folder)
+            known[kind] = context.figure(f"speedup-{len(known)}", measure)
         return known[kind]
 
     return speedup

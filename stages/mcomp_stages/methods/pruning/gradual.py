@@ -165,7 +165,8 @@ def timed_cut(
     """Return the smallest cut that is fast enough, or of several steps the first towards it."""
     assert target.latency_ms is not None
     model = progress.model
-    watch = Stopwatch(progress.first, context, target.batch_size, target.threads)
+    label = f"timing-{progress.number}"
+    watch = Stopwatch(progress.first, context, target.batch_size, target.threads, label)
     current_ms = watch.whole_ms if model is progress.first else watch.ms(model)
     if progress.number > 1 and current_ms <= target.latency_ms:
         return nothing_of(groups), {"latency": watch.facts(target.latency_ms, current_ms)}

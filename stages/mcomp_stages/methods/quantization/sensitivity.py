@@ -105,7 +105,7 @@ def layer_figures(
     graph = model.training_module(example)
     assert isinstance(graph, QuantizedGraph)
     figures = {}
-    for unit in units or quantized_units(model, graph):
+    for unit in quantized_units(model, graph) if units is None else units:
         with only(graph, unit.sites):
             figures[unit.name] = figure(graph)
     return figures

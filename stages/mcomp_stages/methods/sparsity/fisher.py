@@ -8,7 +8,7 @@ of a block that go are removed jointly and not one by one, so the others make up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.layer_inputs import blamed_on
 from mcomp_stages.methods.pruning.evidence import Evidence
 from mcomp_stages.methods.pruning.gradients import gradients, single_samples
@@ -27,8 +27,6 @@ from mcomp_stages.methods.sparsity.second_order import Goal, keep_all_but
 
 SIZE = 64
 LARGEST_BLOCKS = 2**26  # numbers of all the blocks that are summed up at once: 512 MB
-
-Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
 
 
 def pruned_by_fisher(

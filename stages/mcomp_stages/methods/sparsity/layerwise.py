@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,15 +13,12 @@ from torch import Tensor, nn
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.layer_hessian import output_error
 from mcomp_stages.methods.layer_inputs import Inputs, blamed_on, layer_hessians, steps_of
 from mcomp_stages.methods.sparsity.chosen import Chosen
 from mcomp_stages.methods.sparsity.masks import with_masks
 from mcomp_stages.methods.sparsity.second_order import METHODS, Goal, LayerMethod
-
-Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
-"""`Context.unit`: keeps what is finished if the step is interrupted."""
 
 
 @dataclass(frozen=True)

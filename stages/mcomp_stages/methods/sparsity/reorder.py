@@ -6,7 +6,8 @@ or reads them has the same one. The edit is that of a cut that keeps all channel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from mcomp.errors import StageError
 from mcomp.model.edits import KeepChannels, Slice
 from mcomp.model.model import Model
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.pruning.group_records import GroupedAxis, Groups, GroupSet
 from mcomp_stages.methods.pruning.groups import channel_groups
 from mcomp_stages.methods.pruning.proof import equal, random_inputs, tensors
@@ -25,18 +27,32 @@ from mcomp_stages.methods.sparsity.permutation import best_order
 
 
 def reordered(
-    model: Model, names: Sequence[str], pattern: Pattern, axis: Axis, example: Mapping[str, Tensor]
+    model: Model,
+    names: Sequence[str],
+    pattern: Pattern,
+    axis: Axis,
+    example: Mapping[str, Tensor],
+    unit: Unit,
 ) -> Model:
     """Return a model that computes the same, with its channels in the best order for a pattern.
 
     `names` are the weights that will have the pattern. A set of channels is left as it is where a layer reads
-    only some of them or several numbers of each. Raises StageError if the model cannot be captured, or if the
-    result computes anything else.
+    only some of them or several numbers of each. `unit` keeps each order that is found
+    (`mcomp.stage.Context.unit`). Raises StageError if the model cannot be captured, or if the result computes
+    anything else.
     """
     groups = channel_groups(model.module, example)
     indices: dict[tuple[str, int], Integers] = {}
+    numbers = count()
+
+    def best(scores_RC: Tensor) -> Tensor:
+        def compute() -> Checkpoint:
+            return Checkpoint({"order": best_order(scores_RC, pattern.keep, pattern.of)})
+
+        return unit(f"order-{next(numbers)}", compute).tensors["order"]
+
     for group_set in groups.sets:
-        order = order_of(group_set, groups, model, names, pattern, axis)
+        order = order_of(group_set, groups, model, names, axis, best)
         if order is not None:
             for position, _ in group_set.axes:
                 move(groups.axes[position], group_set.groups, order, indices)
@@ -51,9 +67,17 @@ def reordered(
 
 
 def order_of(
-    group_set: GroupSet, groups: Groups, model: Model, names: Sequence[str], pattern: Pattern, axis: Axis
+    group_set: GroupSet,
+    groups: Groups,
+    model: Model,
+    names: Sequence[str],
+    axis: Axis,
+    best: Callable[[Tensor], Tensor],
 ) -> Integers | None:
-    """Return the order of a set's groups, or None if nothing is to be gained."""
+    """Return the order of a set's groups, or None if nothing is to be gained.
+
+    `best` gives the order of the columns of scores (R, C).
+    """
     readers = [
         groups.axes[position]
         for position, count in group_set.axes
@@ -65,7 +89,7 @@ def order_of(
     if any(not np.array_equal(each.groups, whole[0].groups) for each in whole):
         return None
     rows = [lines(model.module.get_parameter(each.name).detach().abs(), axis) for each in whole]
-    order = best_order(torch.cat(rows), pattern.keep, pattern.of).numpy()
+    order = best(torch.cat(rows)).numpy()
     if np.array_equal(order, np.arange(len(order))):
         return None
     return np.asarray(whole[0].groups[order])

@@ -13,8 +13,10 @@ from mcomp.data.splits import Splits
 from mcomp.model.example import Example
 from mcomp.recipe.schema import Compute, RecipeRef
 from mcomp.stage import Checkpoint, Context
+from mcomp_stages.methods.distillation import teachers
 from mcomp_stages.methods.distillation.teachers import OUTPUT, LiveTeacher, asked_once, ready
-from tests.mcomp.training.setting import make_context, small_data
+from tests.mcomp.training.checkpoints import Memory, at_once
+from tests.mcomp.training.setting import make_context, same, small_data
 
 REFERENCE = RecipeRef(recipe="teacher.yaml")
 CPU = torch.device("cpu")
@@ -60,7 +62,7 @@ def setting(augmented: bool = False) -> tuple[Context, Counting, LiveTeacher]:
 def test_each_teacher_sees_a_sample_once_unless_samples_change(augmented: bool, times: int, why: str) -> None:
     context, module, live = setting(augmented)
     split = context.data.split("train")
-    teacher, reason = ready(live, REFERENCE, context, 10**6)
+    teacher, reason = ready(live, REFERENCE, context, 10**6, "teacher")
     module.seen.subtract(split.batch(torch.arange(2)).inputs["image"].mean((1, 2, 3)).tolist())
     for positions in ORDERS:
         batch = split.batch(positions)
@@ -76,9 +78,9 @@ def test_each_teacher_sees_a_sample_once_unless_samples_change(augmented: bool, 
 def test_answers_that_take_too_much_room_are_asked_for_each_time() -> None:
     context, _, live = setting()
     needed = 49 * 4 * (2 + 2)
-    assert ready(live, REFERENCE, context, needed)[1] == ""
+    assert ready(live, REFERENCE, context, needed, "teacher")[1] == ""
     context, _, live = setting()
-    assert "more than cache_bytes" in ready(live, REFERENCE, context, needed - 1)[1]
+    assert "more than cache_bytes" in ready(live, REFERENCE, context, needed - 1, "teacher")[1]
 
 
 def test_tokens_of_sentences_of_any_length_are_asked_for_each_time() -> None:
@@ -86,39 +88,56 @@ def test_tokens_of_sentences_of_any_length_are_asked_for_each_time() -> None:
 
     context, module, live = setting()
     varying = Example(dict(context.example), {"image": {2: VaryingSize("rows", 9)}})
-    assert ready(live, REFERENCE, replace(context, example=varying), 10**6)[1] == ""
+    assert ready(live, REFERENCE, replace(context, example=varying), 10**6, "teacher")[1] == ""
     tokens = LiveTeacher(nn.Conv2d(1, 2, 1), [], Compute(), CPU)
     tokens.module.forward = lambda image: image  # type: ignore[method-assign]
     del module
-    assert ready(tokens, REFERENCE, replace(context, example=varying), 10**6)[1] == "samples differ in length"
+    assert (
+        ready(tokens, REFERENCE, replace(context, example=varying), 10**6, "teacher")[1]
+        == "samples differ in length"
+    )
 
 
 def test_kept_answers_are_shared_and_bit_equal_to_recomputing() -> None:
     shared = Kept()
     context, first, live = setting()
     context = replace(context, shared=shared)
-    one, _ = ready(live, REFERENCE, context, 10**6)
+    one, _ = ready(live, REFERENCE, context, 10**6, "teacher")
     second = Counting()
-    other, _ = ready(LiveTeacher(second, ["inner"], Compute(), CPU), REFERENCE, context, 10**6)
+    other, _ = ready(LiveTeacher(second, ["inner"], Compute(), CPU), REFERENCE, context, 10**6, "teacher")
     assert sum(second.seen.values()) == 2  # the example
-    anew = asked_once(LiveTeacher(first, ["inner"], Compute(), CPU), context.data.split("train"))
+    anew = asked_once(LiveTeacher(first, ["inner"], Compute(), CPU), context.data.split("train"), "", at_once)
     batch = context.data.split("train").batch(torch.randperm(49))
     assert torch.equal(one(batch)[OUTPUT], other(batch)[OUTPUT])
     assert torch.equal(anew.tensors[OUTPUT], next(iter(shared.kept.values())).tensors[OUTPUT])
+
+
+def test_of_many_samples_portions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    context, module, live = setting()
+    whole = asked_once(live, context.data.split("train"), "", at_once)
+    monkeypatch.setattr(teachers, "PORTION", 20)
+    monkeypatch.setattr(teachers, "BATCH_SIZE", 10)
+    context = replace(context, checkpoints=Memory())
+    asked_once(live, context.data.split("train"), "teacher-0", context.unit)
+    del context.checkpoints.kept["teacher-0-2"]  # type: ignore[attr-defined]
+    module.seen.clear()
+    again = asked_once(live, context.data.split("train"), "teacher-0", context.unit)
+    assert sum(module.seen.values()) == 49 - 40
+    assert same(again.tensors, whole.tensors)
 
 
 def test_other_places_are_another_result() -> None:
     shared = Kept()
     context, module, live = setting()
     context = replace(context, shared=shared)
-    ready(live, REFERENCE, context, 10**6)
-    ready(LiveTeacher(module, [], Compute(), CPU), REFERENCE, context, 10**6)
+    ready(live, REFERENCE, context, 10**6, "teacher")
+    ready(LiveTeacher(module, [], Compute(), CPU), REFERENCE, context, 10**6, "teacher")
     assert len(shared.kept) == 2
 
 
 def test_no_tap_is_left_in_a_module_that_was_asked_once() -> None:
     context, module, live = setting()
-    ready(live, REFERENCE, context, 10**6)
+    ready(live, REFERENCE, context, 10**6, "teacher")
     assert not module.inner._forward_hooks
 
 

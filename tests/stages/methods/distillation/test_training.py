@@ -49,7 +49,7 @@ def lesson(loss: Any, teachers: Sequence[Tensor], **fields: Any) -> Lesson:
     references = [RecipeRef(recipe=f"{number}.yaml") for number in range(len(teachers))]
     training = DistilledTraining.model_validate({"epochs": 1, "teachers": references, "loss": loss, **fields})
     teach = [lambda batch, output=output: {OUTPUT: output} for output in teachers]
-    return Lesson(training, make_context(), teach, Taught(nn.Identity(), 2, []))
+    return Lesson(training, make_context(), "distill", teach, Taught(nn.Identity(), 2, []))
 
 
 def test_loss_mixes_the_labels_with_the_mean_distance_to_the_teachers() -> None:

@@ -100,6 +100,7 @@ def test_units_can_be_chosen_and_know_their_bits() -> None:
     units = [unit for unit in quantized_units(quantized, graph_of(quantized)) if unit.layers]
     assert {unit.bits for unit in units} == {4}
     assert list(layer_figures(quantized, EXAMPLE, lambda module: 1.0, units[:2])) == ["stem", "conv"]
+    assert layer_figures(quantized, EXAMPLE, lambda module: 1.0, ()) == {}
 
 
 def test_layers_that_share_a_weight_are_one_unit() -> None:

@@ -26,6 +26,7 @@ from mcomp_stages.methods.sparsity.nm import (
 from mcomp_stages.methods.sparsity.permutation import best_order, kept_magnitude
 from mcomp_stages.methods.sparsity.reorder import reordered
 from tests.architectures import example
+from tests.mcomp.training.checkpoints import at_once
 from tests.stages.prune.setting import model_of
 
 TWO_OF_FOUR = Pattern(keep=2, of=4)
@@ -132,7 +133,9 @@ def test_a_reordered_network_computes_the_same_and_keeps_more(name: str) -> None
     names = [
         each.name for each in chosen_weights(model.module) if each.parameter.shape[1] % TWO_OF_FOUR.of == 0
     ]
-    result = reordered(model, names, TWO_OF_FOUR, "input", example())  # proves the same outputs itself
+    result = reordered(
+        model, names, TWO_OF_FOUR, "input", example(), at_once
+    )  # proves the same outputs itself
     kept = [
         sum(
             kept_magnitude(lines(each.module.get_parameter(name).detach().abs(), "input"), 2, 4)
@@ -154,7 +157,9 @@ def test_masks_move_with_their_channels(tmp_path: Path) -> None:
     model = model_of("vgg")
     mask = torch.rand(24, 16, 3, 3, generator=torch.Generator().manual_seed(0)) > 0.3
     sparse = with_masks(model, {"features.4.weight": mask})
-    result = reordered(sparse, ["features.4.weight", "features.8.weight"], TWO_OF_FOUR, "input", example())
+    result = reordered(
+        sparse, ["features.4.weight", "features.8.weight"], TWO_OF_FOUR, "input", example(), at_once
+    )
     assert not torch.equal(result.state["masks.features.4.weight"], mask)
     assert torch.equal(
         result.module.get_parameter("features.4.weight") != 0, result.state["masks.features.4.weight"]
@@ -164,4 +169,4 @@ def test_masks_move_with_their_channels(tmp_path: Path) -> None:
 def test_channels_that_a_layer_reads_only_in_part_stay_where_they_are() -> None:
     model = model_of("concat")
     names = [each.name for each in chosen_weights(model.module, skip=["stem"])]
-    assert reordered(model, names, TWO_OF_FOUR, "input", example()) is model
+    assert reordered(model, names, TWO_OF_FOUR, "input", example(), at_once) is model

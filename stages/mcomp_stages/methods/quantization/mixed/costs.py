@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Generator, nn
@@ -34,21 +35,32 @@ def at_width(site: WeightSite, bits: int) -> WeightSite:
 def measured_costs(
     model: Model, edit: Quantizers, widths: Mapping[str, Sequence[int]], figure: Figure, context: Context
 ) -> Costs:
-    """Return how much larger a figure is with one weight alone rounded to each width, on its best grid."""
+    """Return how much larger a figure is with one weight alone rounded to each width, on its best grid.
+
+    Each figure is kept if the step is interrupted.
+    """
     sites = {name: at_width(site, 8) for name, site in edit.weights.items()}
     alone = model.edited(Quantizers(weights=sites))
     graph = alone.training_module(context.example)
     assert isinstance(graph, QuantizedGraph)
-    with only(graph, ()):
-        base = figure(graph)
-    found: Costs = {}
-    for name, quantizer in graph.weight_quantizers().items():
-        found[name] = {}
-        for bits in widths[name]:
-            with only(graph, (name,)):
-                set_width(graph, quantizer, name, bits)
-                found[name][bits] = figure(graph) - base
-    return found
+
+    def rounded(name: str, bits: int) -> float:
+        with only(graph, (name,)):
+            set_width(graph, graph.weight_quantizers()[name], name, bits)
+            return figure(graph)
+
+    def in_float() -> float:
+        with only(graph, ()):
+            return figure(graph)
+
+    base = context.figure("cost-in-float", in_float)
+    return {
+        name: {
+            bits: context.figure(f"cost-{number}-{bits}", partial(rounded, name, bits)) - base
+            for bits in widths[name]
+        }
+        for number, name in enumerate(graph.weight_quantizers())
+    }
 
 
 def set_width(graph: QuantizedGraph, quantizer: WeightQuantizer, name: str, bits: int) -> None:
@@ -74,7 +86,7 @@ def hessian_costs(
     names = list(edit.weights)
     batches = (split.batch(some) for some in positions)
     module = model.copy().module
-    traces = mean_traces(module, names, batches, context.task.loss, num_probes, generator)
+    traces = mean_traces(module, names, batches, context.task.loss, num_probes, generator, context.unit)
     return {
         name: {
             bits: 0.5

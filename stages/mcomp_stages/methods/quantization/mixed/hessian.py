@@ -8,11 +8,16 @@ series.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
 
 import torch
 from torch import Generator, Tensor, nn
 
 from mcomp.data.contract import Batch
+from mcomp.stage import Checkpoint, Unit
+
+PORTION = 16  # batches that are lost at most if the step is interrupted
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,14 +29,42 @@ def mean_traces(
     loss: Loss,
     num_probes: int,
     generator: Generator,
+    unit: Unit,
 ) -> dict[str, float]:
     """Return for each parameter the mean diagonal element of the Hessian of the mean loss over the batches.
 
-    `module` computes as it does in inference; its gradients are left as they were.
+    `module` computes as it does in inference; its gradients are left as they were. `unit` keeps what is done
+    (`mcomp.stage.Context.unit`).
     """
-    parameters = [module.get_parameter(name) for name in names]
-    sums, num_samples = torch.zeros(len(names), dtype=torch.float64), 0
     module.eval()
+    rest, number = iter(batches), 0
+    done = Checkpoint(
+        {"sums": torch.zeros(len(names), dtype=torch.float64), "generator": generator.get_state()},
+        {"num_samples": 0},
+    )
+    while some := list(islice(rest, PORTION)):
+        done = unit(f"traces-{number}", partial(traced, module, names, some, loss, num_probes, done))
+        number += 1
+    traces = done.tensors["sums"] / (done.numbers["num_samples"] * num_probes)
+    return {
+        name: float(trace) / module.get_parameter(name).numel()
+        for name, trace in zip(names, traces, strict=True)
+    }
+
+
+def traced(
+    module: nn.Module,
+    names: Sequence[str],
+    batches: Sequence[Batch],
+    loss: Loss,
+    num_probes: int,
+    before: Checkpoint,
+) -> Checkpoint:
+    """Return the sums over samples and probes with those of some batches more, and the generator's state."""
+    parameters = [module.get_parameter(name) for name in names]
+    sums, num_samples = before.tensors["sums"].clone(), int(before.numbers["num_samples"])
+    generator = Generator()
+    generator.set_state(before.tensors["generator"])
     for batch in batches:
         output = module(**batch.inputs)
         gradients = torch.autograd.grad(loss(output, batch.target), parameters, create_graph=True)
@@ -46,11 +79,7 @@ def mean_traces(
             ]
             sums += len(batch.target) * torch.tensor(found, dtype=torch.float64)
         num_samples += len(batch.target)
-    traces = sums / (num_samples * num_probes)
-    return {
-        name: float(trace) / parameter.numel()
-        for name, trace, parameter in zip(names, traces, parameters, strict=True)
-    }
+    return Checkpoint({"sums": sums, "generator": generator.get_state()}, {"num_samples": num_samples})
 
 
 def random_signs(like: Tensor, generator: Generator) -> Tensor:

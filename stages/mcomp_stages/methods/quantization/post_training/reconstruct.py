@@ -22,7 +22,7 @@ from torch.fx import Node
 from mcomp.model.edits import State
 from mcomp.model.graph import attribute
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.quantization.grid import spread
 from mcomp_stages.methods.quantization.lockstep import (
     Inputs,
@@ -64,7 +64,7 @@ class Reconstruction:
     """
 
     settings: AdaRound
-    unit: Callable[[str, Callable[[], Checkpoint]], Checkpoint]
+    unit: Unit
     generator: Callable[[str], Generator]
 
     def apply(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,6 @@ from torch import nn
 from mcomp.errors import StageError
 from mcomp.measure.accuracy import Evaluation
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
 from mcomp_stages.methods.quantization.config import ActivationChange, Override, Scheme, WeightChange
 from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.lockstep import Inputs
@@ -50,15 +50,15 @@ class GivenBack:
 class Search:
     """What is measured and kept while layers are given back.
 
-    `quality` is the task's metric and loss of a module on validation; `unit` keeps what is done
-    (`mcomp.stage.Context.unit`).
+    `quality` is the task's metric and loss of a module on validation; `figure` keeps what is measured
+    (`mcomp.stage.Context.figure`).
     """
 
     tolerance: Tolerance
     quality: Callable[[nn.Module], Evaluation]
     higher_is_better: bool
     example: Inputs
-    unit: Callable[[str, Callable[[], Checkpoint]], Checkpoint]
+    figure: Callable[[str, Callable[[], float]], float]
 
     def within(
         self, scheme: Scheme, prepared: Model, quantized: Model, anew: Callable[[Scheme], Model]
@@ -85,11 +85,7 @@ class Search:
     def metric(self, label: str, model: Callable[[], Model]) -> float:
         """Return the metric of a quantized model."""
 
-        def compute() -> Checkpoint:
-            quality = self.quality(model().training_module(self.example))
-            return Checkpoint(numbers={"metric": quality.metric})
-
-        return float(self.unit(label, compute).numbers["metric"])
+        return self.figure(label, lambda: self.quality(model().training_module(self.example)).metric)
 
     def holds(self, metric: float, in_float: float) -> bool:
         """Whether a metric is within the bound; one that is not a number is not."""
@@ -101,12 +97,12 @@ class Search:
         graph = model.training_module(self.example)
         assert isinstance(graph, QuantizedGraph)
         units = candidates(model, quantized_units(model, graph), self.tolerance.fallback)
-        losses = self.unit(
-            "sensitivity",
-            lambda: Checkpoint(
-                numbers=layer_figures(model, self.example, lambda module: self.quality(module).loss, units)
-            ),
-        ).numbers
+        numbers = count()
+
+        def loss(module: nn.Module) -> float:
+            return self.figure(f"sensitivity-{next(numbers)}", lambda: self.quality(module).loss)
+
+        losses = layer_figures(model, self.example, loss, units)
         return sorted(units, key=lambda unit: -losses[unit.name])
 
     def out_of_reach(self, in_float: float, metrics: Sequence[float]) -> StageError:

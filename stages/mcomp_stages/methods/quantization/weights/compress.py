@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.layer_hessian import output_error
 from mcomp_stages.methods.layer_inputs import Inputs, blamed_on, layer_hessians, steps_of
 from mcomp_stages.methods.quantization.weights.choice import Chosen
@@ -24,9 +24,6 @@ from mcomp_stages.methods.quantization.weights.stored import numbers, stored_ten
 
 UNIT_WEIGHTS = 2**22
 """Weights that are rounded together, and kept together if the stage is interrupted, where no samples are."""
-
-Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
-"""`Context.unit`: keeps what is finished if the step is interrupted."""
 
 
 @dataclass(frozen=True)

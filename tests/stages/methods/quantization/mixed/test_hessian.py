@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mcomp.data.contract import Batch
+from mcomp.stage import Checkpoint
+from mcomp_stages.methods.quantization.mixed import hessian
 from mcomp_stages.methods.quantization.mixed.hessian import mean_traces, random_signs
+from tests.mcomp.training.checkpoints import at_once
 
 
 class Net(nn.Module):
@@ -49,7 +54,7 @@ def test_products_with_signs_are_those_of_the_whole_matrix() -> None:
     net, batches = problem()
     names, num_probes = ["first.weight", "last.weight"], 3
     found = mean_traces(
-        net, names, batches, functional.cross_entropy, num_probes, torch.Generator().manual_seed(0)
+        net, names, batches, functional.cross_entropy, num_probes, torch.Generator().manual_seed(0), at_once
     )
     draw, sums = torch.Generator().manual_seed(0), dict.fromkeys(names, 0.0)
     for batch in batches:
@@ -62,6 +67,26 @@ def test_products_with_signs_are_those_of_the_whole_matrix() -> None:
     for name, numel in zip(names, (12, 8), strict=True):
         assert found[name] == pytest.approx(sums[name] / numel, abs=1e-6)
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_traces_go_on_from_what_is_kept_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batches = problem()
+    monkeypatch.setattr(hessian, "PORTION", 1)
+    kept: dict[str, Checkpoint] = {}
+
+    def traces(known: dict[str, Checkpoint]) -> dict[str, float]:
+        def unit(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+            kept[label] = known.get(label) or compute()
+            return kept[label]
+
+        names, draw = ["first.weight", "last.weight"], torch.Generator().manual_seed(0)
+        return mean_traces(net, names, batches, functional.cross_entropy, 3, draw, unit)
+
+    whole = traces({})
+    assert len(kept) == len(batches) > 1
+    assert traces({"traces-0": kept["traces-0"]}) == whole
+    monkeypatch.undo()
+    assert traces({}) == whole
 
 
 def test_signs_are_plus_or_minus_one() -> None:

@@ -10,7 +10,6 @@ from torch import nn
 from mcomp.errors import StageError
 from mcomp.measure.accuracy import Evaluation
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.post_training.config import Tolerance
 from mcomp_stages.methods.quantization.post_training.tolerance import Search, candidates, with_given_back
@@ -30,15 +29,16 @@ class Made:
     def __init__(self, metrics: list[float], *, higher: bool = True, **tolerance: object) -> None:
         self.metrics, self.tried = metrics, list[tuple[str, ...]]()
         self.quantized = quantized_model(float_model())
-        self.search = Search(Tolerance.model_validate(tolerance), self.quality, higher, EXAMPLE, self.unit)
+        self.search = Search(Tolerance.model_validate(tolerance), self.quality, higher, EXAMPLE, self.figure)
         self.given: tuple[str, ...] = ()
 
     def quality(self, module: nn.Module) -> Evaluation:
         in_float = not isinstance(module, QuantizedGraph)
         return Evaluation(self.metrics[0] if in_float else self.metrics[1 + len(self.given)], 0.0)
 
-    def unit(self, label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
-        return Checkpoint(numbers=LOSSES) if label == "sensitivity" else compute()
+    def figure(self, label: str, measure: Callable[[], float]) -> float:
+        kind, _, number = label.partition("-")
+        return list(LOSSES.values())[int(number)] if kind == "sensitivity" else measure()
 
     def anew(self, scheme: Scheme) -> Model:
         self.given = tuple(str(each.modules) for each in scheme.overrides)
