@@ -205,7 +205,7 @@ class Context:
         return done.as_read()
 
     def figure(self, label: str, measure: Callable[[], float]) -> float:
-        """Return the number that `measure` gives, as a `unit`; it may be infinite, or none."""
+        """Return the number that `measure` gives, as a `unit`; it need not be finite."""
         import torch
 
         def compute() -> Checkpoint:
