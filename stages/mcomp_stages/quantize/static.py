@@ -136,10 +136,11 @@ class QuantizeStatic(Scheme, StageConfig):
 
         def compute() -> Checkpoint:
             found = how.quantized(prepared, self)
-            return Checkpoint(found.state, {"edit": found.edits[-1].model_dump(mode="json")})
+            # As text: the sites stay in the order of the graph.
+            return Checkpoint(found.state, {"edit": found.edits[-1].model_dump_json()})
 
         done = context.unit("calibration", compute)
-        model = prepared.edited(Quantizers.model_validate(done.numbers["edit"]))
+        model = prepared.edited(Quantizers.model_validate_json(done.numbers["edit"]))
         model.state.update(done.tensors)
         return model
 
