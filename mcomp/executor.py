@@ -81,6 +81,8 @@ class Executor:
             reporter=self.reporter,
             models={ref: self.referred(ref, source) for ref, source in step.models.items()},
             rehearsal=data_config.shortened is not None,
+            key=step.key,
+            made_of=step.key_json,
             checkpoints=StepCheckpoints(
                 self.store, step.key, partial(environment, step.recipe.compute), self.reporter.warn
             ),

@@ -173,8 +173,8 @@ class Context:
     `folder` is scratch space on the store's disk, gone when the step ends. `example` holds the inputs of two
     samples of the calibration split, by name. `shared.get` returns what `compute` gives for the model `of`
     and the data, or gave in this environment before: `what` is plain JSON, and all else that it depends on.
-    In a `rehearsal` (a run on shortened data) the weights have learnt next to nothing: a bound on how good
-    they are says nothing then and is not applied.
+    `key` is that of the result, and `made_of` what it depends on. In a `rehearsal` (a run on shortened data)
+    the weights have learnt next to nothing: a bound on how good they are says nothing and is not applied.
     """
 
     step: str
@@ -188,6 +188,8 @@ class Context:
     reporter: Reporter
     models: Mapping[RecipeRef, Model]
     rehearsal: bool = False
+    key: str = ""
+    made_of: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
     shared: Shared = field(default_factory=NotShared)
 

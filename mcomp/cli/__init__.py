@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import click
 
+from mcomp.cli.bench import bench
 from mcomp.cli.check import check
 from mcomp.cli.clean import clean
 from mcomp.cli.completion import completion
@@ -28,6 +29,7 @@ from mcomp.cli.run import run
 from mcomp.cli.runs import runs
 from mcomp.cli.schema import schema
 from mcomp.cli.sensitivity import sensitivity
+from mcomp.cli.serve import predict, serve
 from mcomp.cli.stages import stages
 from mcomp.cli.verify import verify
 from mcomp.signals import raising
@@ -61,6 +63,9 @@ for command in (
     explain,
     diff,
     sensitivity,
+    bench,
+    serve,
+    predict,
     schema,
     init,
     verify,

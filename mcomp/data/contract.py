@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
@@ -100,6 +101,14 @@ class Shortened(Config):
     batches: Annotated[int, Field(ge=1, description="at least so many batches of train and calibration")] = 1
 
 
+@dataclass(frozen=True)
+class Serving:
+    """How one input is made of what a person has: plain JSON for `mcomp.serve.predict`, and files for it."""
+
+    settings: Mapping[str, Any]
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
 class DataConfig(PluginConfig):
     """Base of the data providers. This part is read by `plan` and must not import torch."""
 
@@ -115,6 +124,13 @@ class DataConfig(PluginConfig):
         the field of this configuration to blame.
         """
         return DataFacts()
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        """Return how an image file or a text becomes an input, None if this data says nothing of it.
+
+        `facts` are those that were kept with the result. Free of torch.
+        """
+        return None
 
     def digest(self) -> str:
         """Return a sha256 of what the samples depend on beside this configuration: the files' contents."""

@@ -25,7 +25,7 @@ class Fitted:
     """
 
     def __init__(self, session: Session) -> None:
-        self.path, self.input_sizes = session.path, session.input_sizes
+        self.path, self.input_sizes, self.input_types = session.path, session.input_sizes, session.input_types
         self._session = session
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:

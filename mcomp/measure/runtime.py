@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mcomp.errors import StageError, named, printable
 from mcomp.recipe.nearest import one_of
@@ -28,6 +28,7 @@ class Session(Protocol):
 
     path: Path
     input_sizes: Mapping[str, Sizes]
+    input_types: Mapping[str, np.dtype[Any]]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
@@ -65,6 +66,23 @@ class Runtime:
         """Return what it computes at each layer, by the layer's name; nothing if it does not tell."""
         return {}
 
+    def beside(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that may lie beside one and belong to it."""
+        return ()
+
+    def profile(self, path: Path, inputs: Mapping[str, np.ndarray], threads: int) -> tuple[LayerTime, ...]:
+        """Return how long each operator takes in a call, the longest first; nothing if it does not tell."""
+        return ()
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """How long one operator takes in a call."""
+
+    name: str
+    operator: str
+    milliseconds: float
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -92,6 +110,7 @@ RUNTIMES: dict[str, Known] = {
     "onnxruntime": Known("mcomp.measure.runtimes.onnx:OnnxRuntime", "onnxruntime", ".onnx"),
     "openvino": Known("mcomp.measure.runtimes.openvino:OpenVino", "openvino", ".xml"),
     "torch": Known("mcomp.measure.runtimes.torch_program:TorchProgram", "torch", ".pt2"),
+    "executorch": Known("mcomp.measure.runtimes.executorch:ExecuTorch", "executorch", ".pte"),
 }
 
 

@@ -19,11 +19,14 @@ BATCH = "batch"
 class Example(Mapping[str, Tensor]):
     """The inputs of a few samples by name. Their first axis is the batch; `varying` has the others that vary.
 
+    `free_batch`: whether the batch varies as well.
+
     To most readers it is a plain mapping of tensors; only what captures a model asks for more.
     """
 
     inputs: Mapping[str, Tensor]
     varying: Varying = field(default_factory=dict)
+    free_batch: bool = True
 
     def __getitem__(self, name: str) -> Tensor:
         return self.inputs[name]
@@ -36,7 +39,8 @@ class Example(Mapping[str, Tensor]):
 
     def to(self, device: torch.device | str) -> Example:
         """Return the same on a device."""
-        return Example({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.varying)
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Example(inputs, self.varying, self.free_batch)
 
 
 def dynamic_shapes(example: Mapping[str, Tensor]) -> dict[str, dict[int, Any]]:
@@ -47,8 +51,9 @@ def dynamic_shapes(example: Mapping[str, Tensor]) -> dict[str, dict[int, Any]]:
     varying = example.varying if isinstance(example, Example) else {}
     sizes = {size for axes in varying.values() for size in axes.values()}
     dims = {size: Dim(size.name, max=size.largest) for size in sizes}
-    batch = Dim(BATCH)
+    free_batch = not isinstance(example, Example) or example.free_batch
+    first = {0: Dim(BATCH)} if free_batch else {}
     return {
-        name: {0: batch, **{axis: dims[size] for axis, size in varying.get(name, {}).items()}}
+        name: {**first, **{axis: dims[size] for axis, size in varying.get(name, {}).items()}}
         for name in example
     }

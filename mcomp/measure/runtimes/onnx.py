@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from mcomp.measure.runtime import Runtime, Session, Sizes, refused, require_file, require_inputs
+from mcomp.measure.runtime import LayerTime, Runtime, Session, Sizes, refused, require_file, require_inputs
 from mcomp.measure.saturation import exact_sums, served_with
 from mcomp.store.ledger import Census
 
+# As the runtime calls types, and numpy.
+TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+TYPES |= {f"tensor({name})": name for name in ("int64", "int32", "int8", "uint8", "bool")}
 FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
 
 
@@ -49,6 +53,9 @@ class OnnxSession:
             node.name: tuple(size if isinstance(size, int) else None for size in node.shape)
             for node in self._session.get_inputs()
         }
+        self.input_types: Mapping[str, np.dtype[Any]] = {
+            node.name: np.dtype(TYPES.get(node.type, "float32")) for node in self._session.get_inputs()
+        }
         self._output_name = self._session.get_outputs()[0].name
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -74,6 +81,14 @@ class OnnxRuntime(Runtime):
         from mcomp.measure.census import census
 
         return census(path, scratch, threads)
+
+    def beside(self, path: Path) -> tuple[Path, ...]:
+        return (path.with_name(f"{path.name}.data"),)
+
+    def profile(self, path: Path, inputs: Mapping[str, np.ndarray], threads: int) -> tuple[LayerTime, ...]:
+        from mcomp.measure.runtimes.onnx_profile import profile
+
+        return profile(path, inputs, threads)
 
     def settings(self, path: Path) -> dict[str, str]:
         return served_with(path)

@@ -47,6 +47,9 @@ class OpenVinoSession:
             port.any_name: tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
             for port in self.compiled.inputs
         }
+        self.input_types: Mapping[str, np.dtype[Any]] = {
+            port.any_name: np.dtype(port.element_type.to_dtype()) for port in self.compiled.inputs
+        }
         self._request = self.compiled.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -80,6 +83,9 @@ class OpenVino(Runtime):
             by_type=dict(sorted(Counter(kind for kind in kinds if kind != "Const").items())),
             float_layers=tuple(layer_name(node) for node in in_float),
         )
+
+    def beside(self, path: Path) -> tuple[Path, ...]:
+        return (path.with_suffix(".bin"),)
 
     def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what it computes at each layer, whose names are those of the ONNX file that it came from."""

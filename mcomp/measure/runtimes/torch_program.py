@@ -28,6 +28,9 @@ class ProgramSession:
         except Exception as error:  # it raises whatever the pieces of the archive do
             raise refused(TorchProgram.title, "load", path, error) from error
         self.input_sizes: Mapping[str, Sizes] = input_sizes(program)
+        self.input_types: Mapping[str, np.dtype[Any]] = {
+            name: numpy_type(value.dtype) for name, value in input_values(program).items()
+        }
         self.module = program.module()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -65,12 +68,22 @@ class TorchProgram(Runtime):
 
 def input_sizes(program: ExportedProgram) -> dict[str, Sizes]:
     """Return the sizes of the inputs of a program, None for what is free."""
-    values = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
     return {
-        name: tuple(size if isinstance(size, int) else None for size in values[name].shape)
-        for name in program.graph_signature.user_inputs
-        if isinstance(name, str)
+        name: tuple(size if isinstance(size, int) else None for size in value.shape)
+        for name, value in input_values(program).items()
     }
+
+
+def input_values(program: ExportedProgram) -> dict[str, torch.Tensor]:
+    """Return stand-ins for the inputs of a program by name."""
+    values = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
+    names = program.graph_signature.user_inputs
+    return {name: values[name] for name in names if isinstance(name, str)}
+
+
+def numpy_type(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return the type of numpy that torch's stands for."""
+    return np.dtype(torch.empty(0, dtype=dtype).numpy().dtype)
 
 
 @contextmanager

@@ -19,15 +19,16 @@ channel: by `normalize`, or as the training images are. What was used is kept wi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mcomp.config import Config, no_effect
 from mcomp.data.augment import Augment
-from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName
 from mcomp.data.fractions import Fractions, spread
 from mcomp.errors import RecipeError
 from mcomp.fingerprint import fingerprint
@@ -120,6 +121,11 @@ class ImageFolderConfig(DataConfig):
         samples = {name: len(split) for name, split in splits.items()}
         facts = {**used.model_dump(mode="json"), "classes": list(self.images.classes), "samples": samples}
         return Splits(splits, facts)
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        fields = {"image_size": self.image_size, "channels": self.channels, "fit": self.fit}
+        normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
+        return Serving({"kind": "image", "name": "image", **fields, **normal})
 
     def augment_of(self, split: SplitName) -> Augment:
         """Return how a split is augmented: train is, as the recipe says."""

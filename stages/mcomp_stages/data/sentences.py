@@ -18,13 +18,14 @@ There are no labels: use `task: {type: fidelity}`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from mcomp.config import no_effect
-from mcomp.data.contract import DataConfig, DataFacts, SplitName, VaryingSize
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName, VaryingSize
 from mcomp.data.digests import content_digest
 from mcomp.data.fractions import Fractions, shared_out, spread
 from mcomp.errors import Problem, RecipeError
@@ -102,6 +103,12 @@ class SentencesConfig(DataConfig):
             for name, positions in self.positions(lines).items()
         }
         return Splits(splits, {"samples": {name: len(split) for name, split in splits.items()}})
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        pad = pad_token(self.tokenizer, self.pad_token)
+        length = {"max_length": self.max_length, "padding": self.padding}
+        settings = {"kind": "text", "inputs": list(self.inputs), "pad_token": pad, **length}
+        return Serving(settings, {"tokenizer.json": tokenizer_file(self.tokenizer)})
 
     def positions(self, lines: list[str]) -> dict[SplitName, list[int]]:
         """Return the positions of each split's sentences; `calibration` is a part of `train`."""

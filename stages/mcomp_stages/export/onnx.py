@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp_stages.methods.export.sizes import FixedSizes
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -31,10 +32,14 @@ class ExportOnnx(StageConfig):
     type: Literal["export.onnx"] = "export.onnx"
     opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators")] = 21
 
+    fixed: FixedSizes = {}
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.measure.runtime import find_runtime
         from mcomp_stages.methods.export.graph import served_graph
+        from mcomp_stages.methods.export.metadata import metadata
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
+        from mcomp_stages.methods.export.sizes import with_fixed
         from mcomp_stages.methods.onnx.proof import require_integers
         from mcomp_stages.methods.onnx.write import write_onnx
         from mcomp_stages.methods.onnx.zeros import zeros_in_file
@@ -42,7 +47,13 @@ class ExportOnnx(StageConfig):
         require_masked_zeros(model)
         path = context.folder / "model.onnx"
         served = served_graph(model, context.example)
-        files = write_onnx(served, context.example, path, opset=self.opset)
+        files = write_onnx(
+            served,
+            with_fixed(context.example, self.fixed),
+            path,
+            opset=self.opset,
+            metadata=metadata(context),
+        )
         facts = {"opset": self.opset, "census": require_integers(path, model).model_dump(mode="json")}
         facts["parity"] = proven(path, find_runtime(self.exports), served, model.quantized, context)
         facts |= zeros_in_file(path, model)

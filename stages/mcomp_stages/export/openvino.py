@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp_stages.methods.export.sizes import FixedSizes
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -34,17 +35,22 @@ class ExportOpenVino(StageConfig):
     type: Literal["export.openvino"] = "export.openvino"
     opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators in between")] = 21
 
+    fixed: FixedSizes = {}
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.measure.runtime import find_runtime
         from mcomp_stages.methods.export.graph import served_graph
+        from mcomp_stages.methods.export.metadata import metadata
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
+        from mcomp_stages.methods.export.sizes import with_fixed
         from mcomp_stages.methods.onnx.write import write_onnx
         from mcomp_stages.methods.openvino.write import write_openvino
 
         require_masked_zeros(model)
         served = served_graph(model, context.example)
-        source, *_ = write_onnx(served, context.example, context.folder / "source.onnx", opset=self.opset)
-        files = write_openvino(source, context.folder / "model.xml", {})
+        example = with_fixed(context.example, self.fixed)
+        source, *_ = write_onnx(served, example, context.folder / "source.onnx", opset=self.opset)
+        files = write_openvino(source, context.folder / "model.xml", metadata(context))
         runtime = find_runtime(self.exports)
         census = runtime.census(files[0], context.folder)
         facts = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
+from mcomp_stages.methods.export.sizes import FixedSizes
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -25,15 +26,19 @@ class ExportTorch(StageConfig):
     exports = "torch"
 
     type: Literal["export.torch"] = "export.torch"
+    fixed: FixedSizes = {}
 
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.measure.runtime import find_runtime
         from mcomp_stages.methods.export.graph import served_graph
+        from mcomp_stages.methods.export.metadata import metadata
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
+        from mcomp_stages.methods.export.sizes import with_fixed
         from mcomp_stages.methods.program.write import exported_program, write_program
 
         require_masked_zeros(model)
         served = served_graph(model, context.example)
-        path = write_program(exported_program(served, context.example), context.folder / "model.pt2", {})
+        program = exported_program(served, with_fixed(context.example, self.fixed))
+        path = write_program(program, context.folder / "model.pt2", metadata(context))
         parity = proven(path, find_runtime(self.exports), served, model.quantized, context)
         return StageResult(None, files={path.name: path}, facts={"parity": parity})

@@ -18,6 +18,7 @@ class Sums:
 
     def __init__(self, batch: int | None, length: int | None) -> None:
         self.input_sizes = {"text": (batch, length), "mask": (batch, length)}
+        self.input_types = dict.fromkeys(self.input_sizes, np.dtype("int64"))
         self.seen: list[tuple[int, ...]] = []
 
     def run(self, inputs):

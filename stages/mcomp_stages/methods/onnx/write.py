@@ -15,9 +15,11 @@ import torch
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.onnx.errors import OnnxExporterError
 
 from mcomp.model.example import dynamic_shapes
 from mcomp_stages.methods.onnx.folding import may_fold
+from mcomp_stages.methods.onnx.lacking import lacking_operators
 from mcomp_stages.methods.onnx.pack import pack_integers
 from mcomp_stages.methods.onnx.translate import TRANSLATIONS
 from mcomp_stages.methods.onnx.weights import TRANSLATIONS as WEIGHT_TRANSLATIONS
@@ -34,31 +36,38 @@ def write_onnx(
     path: Path,
     *,
     opset: int,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[Path, ...]:
     """Write a graph in inference mode for any batch size, and any of the sizes that vary in an `Example`.
 
     Return the files, `path` first. `example` maps input names to tensors of at least two samples; inputs keep
     these names, the output is called `output`. Weights beyond 2 GB go to a second file beside the first.
+    `metadata` can be read in every runtime. Raises StageError naming operators that ONNX lacks, with their
+    layers.
     """
     with quiet_exporter():
-        program = torch.onnx.export(
-            graph_module,
-            (),
-            kwargs=dict(example),
-            dynamo=True,
-            opset_version=opset,
-            input_names=list(example),
-            output_names=["output"],
-            dynamic_shapes=dynamic_shapes(example),
-            custom_translation_table=TRANSLATIONS | WEIGHT_TRANSLATIONS,
-            verbose=False,
-            optimize=False,
-        )
+        try:
+            program = torch.onnx.export(
+                graph_module,
+                (),
+                kwargs=dict(example),
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(example),
+                output_names=["output"],
+                dynamic_shapes=dynamic_shapes(example),
+                custom_translation_table=TRANSLATIONS | WEIGHT_TRANSLATIONS,
+                verbose=False,
+                optimize=False,
+            )
+        except OnnxExporterError as error:
+            raise lacking_operators(graph_module, error) from error
         assert program is not None
         optimize_ir(program.model, should_fold=may_fold)
     model = program.model_proto
     pack_integers(model.graph)
     forget_origins(model)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
     name_layers(model.graph)
     part_zero_points(model.graph)
     files = save(model, path)

@@ -28,13 +28,18 @@ PLAIN: dict[Any, Callable[..., Any]] = {each._opoverload: each._init_fn for each
 
 def written_out(graph_module: GraphModule) -> GraphModule:
     """Return a copy of a graph without operators of `mcomp`; it shares the tensors."""
-    graph = Graph()
-    output = graph.graph_copy(graph_module.graph, {})
-    graph.output(output[0] if isinstance(output, tuple) and len(output) == 1 else output)
-    plain = GraphModule(graph_module, graph)
+    plain = copied(graph_module)
     rewrite(plain, write_out)
     plain.eval()
     return plain
+
+
+def copied(graph_module: GraphModule) -> GraphModule:
+    """Return a copy of a graph, which shares the tensors; its one output is no tuple."""
+    graph = Graph()
+    output = graph.graph_copy(graph_module.graph, {})
+    graph.output(output[0] if isinstance(output, tuple) and len(output) == 1 else output)
+    return GraphModule(graph_module, graph)
 
 
 def write_out(node: Node) -> None:

@@ -14,10 +14,14 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from mcomp.errors import StageError
 from mcomp.measure.census import census
-from mcomp.measure.runtimes.onnx import OnnxSession
+from mcomp.measure.runtimes.onnx import OnnxRuntime, OnnxSession
+from mcomp.model.example import Example
+from mcomp.model.graph import capture
 from mcomp.model.model import Model
 from mcomp_stages.methods.export.graph import served_graph
+from mcomp_stages.methods.export.sizes import with_fixed
 from mcomp_stages.methods.onnx import write
 from mcomp_stages.methods.onnx.proof import require_integers
 from mcomp_stages.methods.onnx.write import write_onnx
@@ -154,3 +158,31 @@ def test_the_exporter_leaves_the_graph_in_inference_mode() -> None:
     served = served_graph(model, EXAMPLE)
     with torch.no_grad():
         assert torch.allclose(served(**EXAMPLE), model.module(**EXAMPLE), atol=1e-5)
+
+
+def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
+    class Bessel(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(x)
+
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), Bessel())
+    example = {"input": torch.ones(2, 4)}
+    with pytest.raises(StageError, match=r"no operator for aten\.special_bessel_j0\.default \(1\)"):
+        write_onnx(capture(module, example), example, tmp_path / "model.onnx", opset=21)
+
+
+def test_the_file_says_what_it_was_told_to(tmp_path: Path) -> None:
+    example = {"input": torch.ones(2, 4)}
+    path = tmp_path / "model.onnx"
+    write_onnx(capture(torch.nn.Linear(4, 4), example), example, path, opset=21, metadata={"mcomp.key": "ab"})
+    assert {each.key: each.value for each in onnx.load(path).metadata_props} == {"mcomp.key": "ab"}
+
+
+def test_fixed_sizes_are_in_the_file(tmp_path: Path) -> None:
+    fixed = with_fixed(Example({"input": torch.ones(2, 4)}), {"batch": 3})
+    graph = capture(torch.nn.Linear(4, 4), Example({"input": torch.ones(2, 4)}))
+    write_onnx(graph, fixed, tmp_path / "model.onnx", opset=21)
+    session = OnnxSession(tmp_path / "model.onnx")
+    assert session.input_sizes == {"input": (3, 4)}
+    inputs = {"input": np.ones((5, 4), np.float32)}
+    assert OnnxRuntime().session(tmp_path / "model.onnx").run(inputs).shape == (5, 4)

@@ -1,0 +1,112 @@
+"""Run a served folder with nothing but its runtime, numpy and Pillow (for text: tokenizers).
+
+    python predict.py image.png
+    python predict.py "a sentence"
+
+Reads `preprocessing.json` and `labels.json` beside it, and prints the answer as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SHOWN = 5
+
+
+def image_inputs(settings, folder, said):
+    """Return an image as it was in training: upright, gray or color, resized, normalised."""
+    from PIL import Image, ImageOps
+
+    size = (settings["image_size"], settings["image_size"])
+    with Image.open(said) as opened:
+        image = plain(ImageOps.exif_transpose(opened), "L" if settings["channels"] == 1 else "RGB")
+    if settings["fit"] == "crop":
+        image = ImageOps.fit(image, size, method=Image.Resampling.BILINEAR)
+    else:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32).reshape(*size, -1).transpose(2, 0, 1)
+    mean, deviation = (np.float32(settings[name]).reshape(-1, 1, 1) for name in ("mean", "std"))
+    return {settings["name"]: ((pixels / 255 - mean) / deviation)[None].astype(np.float32)}
+
+
+def plain(image, mode):
+    """Return an image in gray (L) or color (RGB): 16 bits as 8, what is transparent on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        colors = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def text_inputs(settings, folder, said):
+    """Return the tokens of a sentence."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(settings["max_length"])
+    found = tokenizer.encode(said)
+    length = settings["max_length"] if settings["padding"] == "max_length" else len(found.ids)
+    missing = length - len(found.ids)
+    values = {
+        "input_ids": [*found.ids, *[tokenizer.token_to_id(settings["pad_token"])] * missing],
+        "attention_mask": [1] * len(found.ids) + [0] * missing,
+        "token_type_ids": [*found.type_ids, *[0] * missing],
+    }
+    return {name: np.array([values[name]], dtype=np.int64) for name in settings["inputs"]}
+
+
+def onnxruntime_output(path, session, inputs):
+    """Return the output of ONNX Runtime, with the options that the file was measured with."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    for name, value in session.items():
+        options.add_session_config_entry(name, value)
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
+
+
+def openvino_output(path, session, inputs):
+    """Return the output of OpenVINO, in the precision that was measured."""
+    import openvino as ov
+
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(inputs)[0]
+
+
+def torch_output(path, session, inputs):
+    """Return the output of PyTorch."""
+    import torch
+
+    with torch.no_grad():
+        module = torch.export.load(path).module()
+        return module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
+
+
+INPUTS = {"image": image_inputs, "text": text_inputs}
+OUTPUTS = {"onnxruntime": onnxruntime_output, "openvino": openvino_output, "torch": torch_output}
+
+
+def predict(folder: Path, said: str) -> dict[str, object]:
+    """Return the answer for one image file or text: the likeliest classes, or the numbers."""
+    settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    inputs = INPUTS[settings["kind"]](settings, folder, said)
+    run = OUTPUTS[settings["runtime"]]
+    output = np.asarray(run(folder / settings["file"], settings["session"], inputs))[0]
+    if not settings["chooses"] or output.ndim != 1:
+        return {"output": output.tolist()}
+    shares = np.exp(output - output.max())
+    shares /= shares.sum()
+    best = np.argsort(-shares)[:SHOWN]
+    names = labels or [str(number) for number in range(len(shares))]
+    return {"classes": [{"label": names[each], "probability": float(shares[each])} for each in best]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(predict(Path(__file__).parent, sys.argv[1]), indent=1))
