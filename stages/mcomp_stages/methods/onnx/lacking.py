@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from torch.fx import GraphModule
 
 from mcomp.errors import StageError, printable
 from mcomp.model.graph import module_path
 
-# As torch's exporter names what it has no function for.
-OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)', overload='(\w+)'\)")
+MISSING = re.compile(r"No ONNX function found for ([^\n]*)")  # what torch's exporter says
 SHOWN = 5
 
 
 def lacking_operators(graph_module: GraphModule, error: Exception) -> StageError:
     """Return the error for a graph that cannot be written: what ONNX lacks, and the layers that need it."""
-    missing = {f"{name}.{overload}".replace("::", ".") for name, overload in OPERATOR.findall(str(error))}
+    words = "\n".join(str(each) for each in causes(error))
+    missing = " ".join(MISSING.findall(words))
     layers: dict[str, list[str]] = {}
     for node in graph_module.graph.nodes:
-        if node.op == "call_function" and str(node.target) in missing:
-            layers.setdefault(str(node.target), []).append(module_path(node) or str(node.name))
+        operator = str(node.target)
+        if node.op == "call_function" and operator.split(".")[1:2] and operator.split(".")[1] in missing:
+            layers.setdefault(operator, []).append(module_path(node) or str(node.name))
     if not layers:
-        said = printable(str(error).strip().splitlines()[-1])
-        return StageError(f"torch.onnx cannot write the model: {said}")
+        said = next((line for line in words.splitlines() if line.strip()), type(error).__name__)
+        return StageError(f"torch.onnx cannot write the model: {printable(said.strip())}")
     listed = "; ".join(f"{each} ({', '.join(paths[:SHOWN])})" for each, paths in layers.items())
     return StageError(f"ONNX has no operator for {listed}; write what these layers compute with others")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__

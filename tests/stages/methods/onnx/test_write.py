@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
+from torch.fx import GraphModule
 
 from mcomp.errors import StageError
 from mcomp.measure.census import census
@@ -160,6 +162,14 @@ def test_the_exporter_leaves_the_graph_in_inference_mode() -> None:
         assert torch.allclose(served(**EXAMPLE), model.module(**EXAMPLE), atol=1e-5)
 
 
+def captured(module: torch.nn.Module, example: Mapping[str, torch.Tensor]) -> GraphModule:
+    """Return the graph of a module, in inference mode."""
+    graph = capture(module, example)
+    graph = GraphModule(graph, graph.graph)
+    graph.eval()
+    return graph
+
+
 def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
     class Bessel(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -168,19 +178,21 @@ def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> 
     module = torch.nn.Sequential(torch.nn.Linear(4, 4), Bessel())
     example = {"input": torch.ones(2, 4)}
     with pytest.raises(StageError, match=r"no operator for aten\.special_bessel_j0\.default \(1\)"):
-        write_onnx(capture(module, example), example, tmp_path / "model.onnx", opset=21)
+        write_onnx(captured(module, example), example, tmp_path / "model.onnx", opset=21)
 
 
 def test_the_file_says_what_it_was_told_to(tmp_path: Path) -> None:
     example = {"input": torch.ones(2, 4)}
     path = tmp_path / "model.onnx"
-    write_onnx(capture(torch.nn.Linear(4, 4), example), example, path, opset=21, metadata={"mcomp.key": "ab"})
+    write_onnx(
+        captured(torch.nn.Linear(4, 4), example), example, path, opset=21, metadata={"mcomp.key": "ab"}
+    )
     assert {each.key: each.value for each in onnx.load(path).metadata_props} == {"mcomp.key": "ab"}
 
 
 def test_fixed_sizes_are_in_the_file(tmp_path: Path) -> None:
     fixed = with_fixed(Example({"input": torch.ones(2, 4)}), {"batch": 3})
-    graph = capture(torch.nn.Linear(4, 4), Example({"input": torch.ones(2, 4)}))
+    graph = captured(torch.nn.Linear(4, 4), Example({"input": torch.ones(2, 4)}))
     write_onnx(graph, fixed, tmp_path / "model.onnx", opset=21)
     session = OnnxSession(tmp_path / "model.onnx")
     assert session.input_sizes == {"input": (3, 4)}
