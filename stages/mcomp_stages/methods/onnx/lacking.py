@@ -10,18 +10,19 @@ from torch.fx import GraphModule
 from mcomp.errors import StageError, printable
 from mcomp.model.graph import module_path
 
-MISSING = re.compile(r"No ONNX function found for ([^\n]*)")  # what torch's exporter says
+# As torch's exporter names what it has no function for, after it took apart what it can.
+MISSING = re.compile(r"No ONNX function found for <OpOverload\(op='\w+\.(\w+)'")
 SHOWN = 5
 
 
 def lacking_operators(graph_module: GraphModule, error: Exception) -> StageError:
     """Return the error for a graph that cannot be written: what ONNX lacks, and the layers that need it."""
     words = "\n".join(str(each) for each in causes(error))
-    missing = " ".join(MISSING.findall(words))
+    missing = set(MISSING.findall(words))
     layers: dict[str, list[str]] = {}
     for node in graph_module.graph.nodes:
         operator = str(node.target)
-        if node.op == "call_function" and operator.split(".")[1:2] and operator.split(".")[1] in missing:
+        if node.op == "call_function" and any(name in operator for name in missing):
             layers.setdefault(operator, []).append(module_path(node) or str(node.name))
     if not layers:
         said = next((line for line in words.splitlines() if line.strip()), type(error).__name__)
