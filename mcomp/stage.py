@@ -60,6 +60,10 @@ class StageConfig(PluginConfig):
         """
         return {}
 
+    def calibration_samples(self) -> int:
+        """Return how many samples the calibration split must hold; 0: what there is will do."""
+        return 0
+
     def run(self, model: Model, context: Context) -> StageResult:
         """Do the work on a copy of `model`. Raises StageError."""
         raise NotImplementedError

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mcomp.check.findings import BoundModel, Match
 from mcomp.check.rehearsal import origin, raised_in, said
+from mcomp.check.samples import whole_data
 from mcomp.data.contract import Data, SplitName
-from mcomp.data.shortened import SMALLEST
+from mcomp.data.shortened import SMALLEST, ShortenedData
 from mcomp.errors import Problem, RecipeError, StageError
 from mcomp.executor import Executor, blamed_on, original
 from mcomp.fingerprint import fingerprint
@@ -27,7 +28,7 @@ from mcomp.recipe.walk import texts
 class Binding:
     """Collects what fits and what does not. What failed is told once, and not blamed on what needs it.
 
-    `models` and `modules` are by `identity`.
+    `models` and `modules` are by `identity`; `calibration` has the sizes of whole splits by `whole_data`.
     """
 
     plan: Plan
@@ -37,6 +38,7 @@ class Binding:
     models: dict[str, BoundModel] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     matches: list[Match] = field(default_factory=list)
+    calibration: dict[str, int] = field(default_factory=dict)
 
     def bind(self) -> None:
         """Load the data, build the models, give them two samples, and match the patterns.
@@ -66,6 +68,8 @@ class Binding:
             with blamed_on(step):
                 data = self.executor.loaded_data(step.recipe)
                 sizes = {split: len(data.split(split)) for split in get_args(SplitName)}
+                whole = data.data if isinstance(data, ShortenedData) else data
+                self.calibration[whole_data(step.recipe.data)] = len(whole.split("calibration"))
         except RecipeError as error:
             self.fail(
                 name, *(placed(each, places.problem(("data",), "", at_key=True)) for each in error.problems)

@@ -11,10 +11,13 @@ from mcomp.check.binding import Binding, identity
 from mcomp.check.estimate import estimate, require_room
 from mcomp.check.findings import Estimate, Findings
 from mcomp.check.rehearsal import Notes, origin, rehearsal_plan, rehearse, short_plan
+from mcomp.check.samples import missing_samples
 from mcomp.data.contract import SplitName
 from mcomp.data.shortened import ShortenedData
+from mcomp.errors import RecipeError
 from mcomp.plan import Plan, Step
 from mcomp.recipe.build import LoadedRecipe
+from mcomp.recipe.places import in_order
 from mcomp.scheduler import Scheduler
 from mcomp.store.store import Store
 from mcomp.store.temporary import temporary_store
@@ -30,6 +33,9 @@ def check(loaded: LoadedRecipe, plan: Plan, store: Store, on_step: Callable[[str
         rehearsal = Rehearsal.of(loaded, scratch, notes)
         on_step("data and models")
         rehearsal.binding.bind()
+        missing = in_order(missing_samples(plan, rehearsal.binding.calibration))
+        if missing:
+            raise RecipeError(missing)
         rehearse(rehearsal.scheduler)
         needs = rehearsal.estimate(plan, store)
     require_room(needs, store)

@@ -87,6 +87,9 @@ class QuantizeDynamic(StageConfig):
             raise ValueError("operators: names one twice")
         return self
 
+    def calibration_samples(self) -> int:
+        return self.samples if self.smoothing is not None else 0
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.training.device import borrowed_threads
         from mcomp_stages.methods.quantization.training_graph import canonical_graph

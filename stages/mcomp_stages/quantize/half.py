@@ -72,6 +72,9 @@ class QuantizeHalf(StageConfig):
             )
         return self
 
+    def calibration_samples(self) -> int:
+        return self.samples
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.training.device import borrowed_threads
 

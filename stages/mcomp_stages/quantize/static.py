@@ -84,6 +84,9 @@ class QuantizeStatic(Scheme, StageConfig):
         Tolerance | None, Field(description="give layers back until no more than this is lost on validation")
     ] = None
 
+    def calibration_samples(self) -> int:
+        return self.samples
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.training.device import borrowed_threads
 

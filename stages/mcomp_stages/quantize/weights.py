@@ -89,6 +89,11 @@ class QuantizeWeights(WeightSettings, StageConfig):
             )
         return self
 
+    def calibration_samples(self) -> int:
+        from mcomp_stages.methods.quantization.weights.methods import WITH_SAMPLES
+
+        return self.samples if self.method in WITH_SAMPLES else 0
+
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.training.device import borrowed_threads
         from mcomp_stages.methods.quantization.weights.choice import chosen_weights

@@ -28,6 +28,7 @@ MISTAKES = [
      "tiny.yaml:10:40: stages.distill.teachers.1: the teacher teacher.yaml gives (12,) for a sample, the student (10,); they must have the same classes"),
     ("{type: lenet5}", "{type: lenet5, image_size: 28}", "tiny.yaml:3:1: model: lenet5 cannot take the samples of the data: RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x16 and 400x120); the data gives image (1, 12, 12)"),
     ("{type: lenet5}", "{type: lenet5, checkpoint: w.safetensors}", "tiny.yaml:3:35: model.checkpoint: w.safetensors does not fit the model: of its 10 tensors it has 0 as they should be"),
+    ("quantize.qat, training: {epochs: 1}", "quantize.static, samples: 9000", "tiny.yaml:19:41: stages.qat.samples: 9000 calibration samples are asked for and there are "),
     ("{macs: 0.6}", "{macs: 0.01}", "tiny.yaml:12:3: stages.prune: cannot keep only 1.0% of the multiply-adds:"),
 ]  # fmt: skip
 
