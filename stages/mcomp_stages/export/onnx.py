@@ -7,7 +7,7 @@
 Quantized models become QuantizeLinear and DequantizeLinear around ordinary operators, with weights stored as
 int8. The file is run on validation samples beside the model it came from, and the graph that the runtime
 makes of it is read: a quantized layer that would run in float is an error. Where a weight was pruned, the
-file must have a zero.
+file must have a zero. The report has the bytes of the file by the width of its weights.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ExportOnnx(StageConfig):
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
         from mcomp_stages.methods.export.sizes import with_fixed
         from mcomp_stages.methods.onnx.proof import require_integers
+        from mcomp_stages.methods.onnx.sizes import bytes_by_width
         from mcomp_stages.methods.onnx.write import write_onnx
         from mcomp_stages.methods.onnx.zeros import zeros_in_file
 
@@ -56,5 +57,5 @@ class ExportOnnx(StageConfig):
         )
         facts = {"opset": self.opset, "census": require_integers(path, model).model_dump(mode="json")}
         facts["parity"] = proven(path, find_runtime(self.exports), served, model.quantized, context)
-        facts |= zeros_in_file(path, model)
+        facts |= zeros_in_file(path, model) | {"bytes": bytes_by_width(path, model)}
         return StageResult(None, files={file.name: file for file in files}, facts=facts)

@@ -13,10 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mcomp_stages.methods.onnx.streams import STREAMS, Stream, streamed, unpacking
+from mcomp_stages.methods.onnx.streams import WIDENED, stream_of, streamed, unpacking
 
 TYPES = {"int4": TensorProto.INT4, "uint4": TensorProto.UINT4}
-WIDENED = "_widened"
 
 
 def pack_integers(graph: onnx.GraphProto) -> None:
@@ -45,11 +44,6 @@ def pack_integers(graph: onnx.GraphProto) -> None:
 def packed_type(name: str) -> int | None:
     """Return the ONNX type that a name ends with, None if it is no packed one."""
     return TYPES.get(name.removesuffix(WIDENED).rpartition("_")[2])
-
-
-def stream_of(name: str) -> Stream | None:
-    """Return how integers of a name that says so lie in bytes."""
-    return STREAMS.get(name.removesuffix(WIDENED).rpartition("_")[2])
 
 
 def unpack(graph: onnx.GraphProto, node: onnx.NodeProto, zero_point: np.ndarray) -> None:

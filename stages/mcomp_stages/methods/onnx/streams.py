@@ -36,6 +36,12 @@ class Stream:
 
 # By how the name of an initializer ends. One bit stands for -1 or 1.
 STREAMS = {"int2": Stream(2, offset=2), "uint2": Stream(2), "int1": Stream(1, gain=2, offset=1)}
+WIDENED = "_widened"  # behind it, where they become int8 for the integer kernels
+
+
+def stream_of(name: str) -> Stream | None:
+    """Return how integers of a name that says so lie in bytes."""
+    return STREAMS.get(name.removesuffix(WIDENED).rpartition("_")[2])
 
 
 def streamed(values: np.ndarray, stream: Stream, name: str) -> TensorProto:
