@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mcomp.data.contract import DataConfig
+from mcomp.config import PluginConfig
 from mcomp.errors import Problem
 from mcomp.fingerprint import fingerprint
 from mcomp.plan import Plan
 
 
-def whole_data(config: DataConfig) -> str:
+def whole_data(config: PluginConfig) -> str:
     """Return what tells data from other data, the same for a part of it."""
     return fingerprint(config.model_copy(update={"shortened": None}).model_dump(mode="json"))
 

@@ -13,7 +13,7 @@ from mcomp_stages.methods.onnx.streams import stream_of
 from mcomp_stages.methods.onnx.zeros import beside
 from mcomp_stages.methods.quantization.weights.edit import StoredWeights
 
-BITS = {
+BITS: dict[int, int] = {
     TensorProto.FLOAT: 32,
     TensorProto.FLOAT16: 16,
     TensorProto.BFLOAT16: 16,
@@ -26,10 +26,13 @@ BITS = {
 IN_ROWS = ("codes", "groups")  # how initializers end whose bytes hold the codes of `StoredWeights`
 
 
+OF_GRIDS = ("_scale", "_zero")
+
+
 def bytes_by_width(path: Path, model: Model) -> dict[str, int]:
     """Return the bytes of weights by the bits of a number, and those of all other tensors as `rest`.
 
-    A weight has two axes or more and is no scale. `graph` is what is no tensor.
+    A weight has two axes or more and is no scale or zero. `graph` is what is no tensor.
     """
     edits = [edit for edit in model.edits if isinstance(edit, StoredWeights)]
     in_rows = {
@@ -49,5 +52,5 @@ def kind_of(tensor: TensorProto, in_rows: int | None) -> str:
     """Return `<bits> bit` for a weight, else `rest`; `in_rows` are the bits of codes that lie in bytes."""
     stream = stream_of(tensor.name)
     bits = in_rows or (stream.bits if stream else BITS.get(tensor.data_type))
-    is_weight = len(tensor.dims) > 1 and bits is not None and not tensor.name.endswith("_scale")
+    is_weight = len(tensor.dims) > 1 and bits is not None and not tensor.name.endswith(OF_GRIDS)
     return f"{bits} bit" if is_weight else "rest"
