@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,7 +32,16 @@ def read_image(path: Path, image_size: int, channels: int, fit: Fit) -> NDArray[
     several frames, or has pixels with no plain meaning.
     """
     try:
-        with plainfile.opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        with plainfile.opened(path) as file:
+            return decoded_image(file, path, image_size, channels, fit)
+    except OSError as error:
+        raise problem(path, f"cannot be decoded: {reason(error)}", "replace it, or remove it") from error
+
+
+def decoded_image(file: IO[bytes], path: Path, image_size: int, channels: int, fit: Fit) -> NDArray[np.uint8]:
+    """Return the pixels of an image whose bytes are in `file`, as `read_image` does; errors name `path`."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
             refuse_extremes(image, path)
             image.draft(None, (DRAFT_SCALE * image_size, DRAFT_SCALE * image_size))
             ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture would be a second one

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,10 +28,10 @@ Pixels = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes files, in `workers` threads at a time: Pillow lets go of Python's lock while it decodes."""
+    """Decodes files, or what else `read` takes, in `workers` threads: Pillow lets go of Python's lock."""
 
-    files: Sequence[Path]
-    read: Callable[[Path], NDArray[np.uint8]]
+    files: Sequence[Any]
+    read: Callable[[Any], NDArray[np.uint8]]
     workers: int
 
     def __call__(self, positions: Tensor) -> Tensor:
@@ -44,14 +43,14 @@ class Decoder:
         pixels = torch.from_numpy(np.stack([result for result in decoded if isinstance(result, np.ndarray)]))
         return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
 
-    def decoded(self, files: Sequence[Path]) -> list[NDArray[np.uint8] | RecipeError]:
+    def decoded(self, files: Sequence[Any]) -> list[NDArray[np.uint8] | RecipeError]:
         """Return the pixels of each file, or what is wrong with it."""
         if self.workers < 2:
             return [self.one(file) for file in files]
         with ThreadPoolExecutor(self.workers) as pool:
             return list(pool.map(self.one, files))
 
-    def one(self, file: Path) -> NDArray[np.uint8] | RecipeError:
+    def one(self, file: Any) -> NDArray[np.uint8] | RecipeError:
         """Return the pixels of a file, or what is wrong with it."""
         try:
             return self.read(file)

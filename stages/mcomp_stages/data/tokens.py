@@ -63,12 +63,16 @@ def blamed_on(file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class SentenceSplit:
-    """Some of the sentences; `positions` are theirs among all. With `length` every batch is that long."""
+    """Some of the sentences; `positions` are theirs among all. With `length` every batch is that long.
+
+    `target` is of all sentences; None: they have none.
+    """
 
     tokens: Tokens
     positions: Sequence[int]
     inputs: Sequence[str]
     length: int | None
+    target: Tensor | None = None
     augmented: bool = False
 
     def __len__(self) -> int:
@@ -83,7 +87,8 @@ class SentenceSplit:
             "token_type_ids": self.filled([self.tokens.types[each] for each in at], 0),
         }
         inputs = {name: filled[name] for name in self.inputs}
-        return Batch(torch.tensor(at), inputs, torch.empty(len(at), 0))
+        target = torch.empty(len(at), 0) if self.target is None else self.target[at]
+        return Batch(torch.tensor(at), inputs, target)
 
     def filled(self, sentences: list[Tensor], filler: int) -> Tensor:
         """Return sentences of one length (N, L), filled up behind their end."""

@@ -51,7 +51,7 @@ def written() -> list[str]:
 
 def test_every_model_and_data_set_is_offered_here() -> None:
     assert {*MODELS, *NEED_TORCHVISION} == plugins.installed("models").keys()
-    assert {*DATA, "sentences", "elpv"} == plugins.installed("data").keys()
+    assert {*DATA, "sentences", "elpv", "huggingface"} == plugins.installed("data").keys()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=",".join)
