@@ -37,6 +37,9 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
+WRITTEN = ("text_model", "minilm", "photographs")  # by the scripts beside the recipes, and large
+
+
 def pages() -> list[Path]:
     """Return every page of the documentation."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,12 +54,15 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def write_files(page: Path, folder: Path) -> None:
     """Write the files that a page shows into a folder, beside the recipes and the data that it may name."""
-    shutil.copytree(ROOT / "recipes", folder, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "recipes", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*WRITTEN))
     digits_folder(folder / "images", 200)
     image = np.zeros((100, 1, 8, 8), np.uint8)
     np.savez(folder / "digits.npz", image=image, target=np.arange(100) % 10)
     (folder / "sentences.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     word_tokenizer(folder / "tokenizer")
+    (folder / "reviews").mkdir(exist_ok=True)
+    rows = [f"{text},{number % 2}" for number, text in enumerate(SENTENCES)]
+    (folder / "reviews" / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     for block in blocks(page):
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)

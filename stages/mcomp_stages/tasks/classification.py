@@ -1,6 +1,6 @@
 """Say which one of several classes a sample belongs to: of images, texts (sequences), or arrays.
 
-    task: {type: classification, by: f1, class_weights: balanced}
+    task: {type: classification, by: f1}
 
 Trains by cross entropy, also on soft labels: a probability for each class (N, num_classes) as target. What is
 measured has classes; of a soft label it is the likeliest one. `class_weights` are for data with rare classes:
