@@ -5,7 +5,7 @@
     python recipes/make_photographs.py
 
 Everything goes into recipes/photographs: cut-out photographs of animals, plants and things, on white, from
-Tux Paint (GPL-2); eight windows of each photograph among the desktop pictures of MATE and Lomiri (free
+Tux Paint (GPL-2); twelve windows of each photograph among the desktop pictures of MATE and Lomiri (free
 licences of their authors); and the weights. No label is needed: what counts is that both models say the same.
 Your own photographs do as well: folders as arguments take the place of the desktop pictures'.
 """
@@ -29,9 +29,9 @@ WEIGHTS = "efficientnet-lite0-57934424.pth"
 DRAWN = ("symbols", "seasonal", "cartoon", "roadsigns", "flags")
 SMALLEST = 96  # pixels a side of a cut-out
 COLORS = 0.3  # a photograph has at least so many different colors for each pixel; a drawing has less
-WINDOWS = 8
+WINDOWS = 12
 SIDE = 256
-CALIBRATION = 90  # images; 64 of them set ranges
+TRAIN = 190  # images: 64 set ranges, about a hundred are for choices, the rest of all pictures is the test
 
 
 def cut_outs() -> Iterator[tuple[str, Image.Image]]:
@@ -72,12 +72,12 @@ def main() -> None:
     named = [(f"{kind}/{name}.png", image) for kind, images in found.items() for name, image in images]
     named.sort(key=lambda each: hashlib.sha256(each[0].encode()).digest())
     for position, (name, image) in enumerate(named):
-        file = FOLDER / "images" / ("train" if position < CALIBRATION else "test") / name
+        file = FOLDER / "images" / ("train" if position < TRAIN else "test") / name
         file.parent.mkdir(parents=True, exist_ok=True)
         image.thumbnail((2 * SIDE, 2 * SIDE))
         image.save(file)
     shutil.copy(Path(package.origin).parent / "models" / WEIGHTS, FOLDER / "efficientnet_lite0.pth")
-    print(f"{len(named)} photographs, {CALIBRATION} of them to calibrate: {FOLDER}")
+    print(f"{len(named)} photographs, {TRAIN} of them not for the test: {FOLDER}")
 
 
 if __name__ == "__main__":
