@@ -1,6 +1,6 @@
 """Static KL calibration against onnxruntime's Entropy calibrator: time, memory, accuracy.
 
-    python tests/benchmarks/calibration_cost.py --folder /tmp/calibration_cost
+    python tests/benchmarks/calibration_cost.py --folder DIR
 
 ResNet-56 of width 16, trained for a few epochs on 1,000 images of MNIST, calibrated on 128 of them in batches
 of 64. Each calibration runs in a process of its own with one thread; seconds are those of the processor, the

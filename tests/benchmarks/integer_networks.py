@@ -1,6 +1,6 @@
 """How much faster integers are in ONNX Runtime: our files against FP32 and against its own quantizers.
 
-    python tests/benchmarks/integer_networks.py resnet18 mobilenet_v2 vit bert --folder /tmp/integer_networks
+    python tests/benchmarks/integer_networks.py resnet18 mobilenet_v2 vit bert --folder DIR
 
 Random weights, one thread, all files of a network in turns in one process; ratios are medians over rounds.
 Weights of both sides have 7 bits (reduce_range), with which the fast kernels are exact on every processor.

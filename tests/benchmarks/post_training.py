@@ -1,6 +1,6 @@
 """What static quantization costs in accuracy: observers, widths, AdaRound, equalisation, an outlier channel.
 
-    python tests/benchmarks/post_training.py --folder /tmp/post_training
+    python tests/benchmarks/post_training.py --folder DIR
 
 ResNet-20 of width 8 on 1,000 images of MNIST, 2,500 others for the test, three seeds. Each cell is kept in
 the folder when it is done, and not done again. Prints the accuracy, and the paired difference to a

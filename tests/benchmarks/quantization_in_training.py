@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcomp.data.augment import Augment
 from mcomp.measure.accuracy import evaluate
+from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.recipe.schema import Compute
@@ -45,7 +47,8 @@ DATA = Mnist5kConfig(train=1000, image_size=20, augment=Augment(crop_padding=2))
 SPEC = ResNetConfig(depth=20, width=8, in_channels=1, num_classes=10)
 TASK = ClassificationConfig(num_classes=10)
 FROM_SCRATCH = {"epochs": 12, "optimizer": {"type": "sgd", "lr": 0.05}, "schedule": {"type": "one_cycle"}}
-FINE = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.01}}
+FOLDER = Path(tempfile.gettempdir()) / "quantization-in-training"
+EPOCHS = {2: 8}  # two epochs are 32 updates, too few for two bits
 ENDS = [
     {"layer": end, "weights": {"bits": 8}, "activations": {"bits": 8}} for end in ("first", "last")
 ]  # first and last layer at 8 bits
@@ -89,13 +92,16 @@ def trained(seed: int, gradients: dict[str, Any] | None = None) -> Model:
 
 @cache
 def teacher(seed: int) -> Model:
-    """Return the float model that all methods start from: trained once, kept beside the figures."""
-    path = Path(f"/tmp/quantization_in_training_{seed}.pt")
-    model = fresh(seed)
-    if not path.exists():
-        torch.save(trained(seed).module.state_dict(), path)
-    model.module.load_state_dict(torch.load(path, weights_only=True))
-    return model
+    """Return the float model that all methods start from, trained once and kept."""
+    kept = FOLDER / f"float-{seed}"
+    if not (kept / "model.json").exists():
+        save_model(trained(seed), kept)
+    return load_model(kept)
+
+
+def fine(bits: int = 8) -> dict[str, Any]:
+    """Return the training that follows the insertion of quantizers."""
+    return {"epochs": EPOCHS.get(bits, 2), "optimizer": {"type": "sgd", "lr": 0.01}}
 
 
 def qat(seed: int, bits: int, **fields: Any) -> Model:
@@ -103,7 +109,7 @@ def qat(seed: int, bits: int, **fields: Any) -> Model:
         "weights": {"bits": bits},
         "activations": {"bits": bits},
         "overrides": ENDS,
-        "training": FINE,
+        "training": fine(bits),
         **fields,
     }
     result = QuantizeQat.model_validate(asked).run(teacher(seed), context(seed)).model
@@ -114,7 +120,7 @@ def qat(seed: int, bits: int, **fields: Any) -> Model:
 def ptq(seed: int, bits: int) -> Model:
     """The same grids without training: steps of weights and activations with the least squared error."""
     asked = QuantizeQat.model_validate(
-        {"weights": {"bits": bits}, "activations": {"bits": bits}, "overrides": ENDS, "training": FINE}
+        {"weights": {"bits": bits}, "activations": {"bits": bits}, "overrides": ENDS, "training": fine(bits)}
     )
     model, where = teacher(seed), context(seed)
     edit = with_methods(quantizers_for(model.module, where.example, asked), "fixed", where.example)
@@ -129,7 +135,7 @@ def mixed(seed: int, mean_bits: float) -> Model:
         "activations": {"bits": 8},
         "sensitivity": "measured",
         "overrides": ENDS,
-        "training": FINE,
+        "training": fine(),
     }
     result = QuantizeMixed.model_validate(asked).run(teacher(seed), context(seed)).model
     assert result is not None

