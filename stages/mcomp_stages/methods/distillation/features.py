@@ -3,6 +3,8 @@
 # N = samples, C = channels, D = numbers of one sample, P = places (pixels or tokens)
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize, smooth_l1_loss
@@ -80,24 +82,27 @@ def cosines_of_angles(features_ND: Tensor) -> Tensor:
 
 
 def contrastive_distance(
-    student_ND: Tensor, teacher_ND: Tensor, is_other_NN: Tensor, temperature: float, num_samples: int
+    student_ND: Tensor, teacher_ND: Tensor, is_other_NN: Tensor, temperature: float
 ) -> Tensor:
     """Return how badly pairs of the same sample are told from pairs of different ones, both ways.
 
-    Tian et al. 2020, arXiv:1910.10699, equations 17 and 18: with h = e / (e + K / M), e = exp(cosine / T), K
-    others for each sample and M samples in the data, -log h of the pair and -log (1 - h) of the others; once
-    with the student's others and once with the teacher's. `is_other_NN` says which pairs are others. Differs:
-    the others are those of the batch, and no memory of earlier batches is kept.
+    Tian et al. 2020, arXiv:1910.10699, equations 17 and 18: with h = e / (e + K / M), K others for each sample
+    and M samples in the data, -log h of the pair and -log (1 - h) of the others; once with the student's
+    others and once with the teacher's. e is exp(cosine / T) over its sum for all M, which is estimated as M
+    times its mean over pairs (Wu et al. 2018, arXiv:1805.01978, equation 8), so M cancels.
+    Differs: the others and the mean are those of the batch, the mean has a gradient, and nothing is remembered.
+    `is_other_NN` says which pairs are others.
     """
     cosines_NN = normalize(student_ND, dim=1) @ normalize(teacher_ND, dim=1).T / temperature
     both = (cosines_NN, is_other_NN), (cosines_NN.T, is_other_NN.T)
-    return torch.stack([told_apart(*each, num_samples) for each in both]).sum()
+    return torch.stack([told_apart(*each) for each in both]).sum()
 
 
-def told_apart(scores_NN: Tensor, is_other_NN: Tensor, num_samples: int) -> Tensor:
+def told_apart(scores_NN: Tensor, is_other_NN: Tensor) -> Tensor:
     """Return how badly the sample of each row is told from the others of the row, a scalar."""
     num_others_N1 = is_other_NN.sum(dim=1, keepdim=True).clamp(min=1)
+    log_mean = scores_NN.logsumexp(dim=(0, 1)) - math.log(scores_NN.numel())
     # log h as a sigmoid of the score: the power itself would leave few digits.
-    margin_NN = scores_NN - (num_others_N1 / num_samples).log()
+    margin_NN = scores_NN - num_others_N1.log() - log_mean
     of_others_N = (logsigmoid(-margin_NN) * is_other_NN).sum(dim=1)
     return -(logsigmoid(margin_NN.diagonal()) + of_others_N).mean()

@@ -163,7 +163,7 @@ def rkd(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Te
 def crd(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told) -> Tensor:
     ours, theirs = adapter(student[0], teacher[0])
     others = is_other(told.batch, len(ours)).to(ours.device)
-    return features.contrastive_distance(ours, theirs, others, config.temperature, told.num_samples)
+    return features.contrastive_distance(ours, theirs, others, config.temperature)
 
 
 def relations(

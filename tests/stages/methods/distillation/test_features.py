@@ -27,7 +27,7 @@ EVERY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sp": similarity_distance,
     "rkd": lambda student, teacher: relation_distance(student, teacher, 1.0, 2.0),
     "crd": lambda student, teacher: contrastive_distance(
-        student, teacher, ~torch.eye(len(student), dtype=torch.bool), 0.2, 100
+        student, teacher, ~torch.eye(len(student), dtype=torch.bool), 0.2
     ),
 }
 
@@ -83,18 +83,19 @@ def slow_relations(student: Rows, teacher: Rows, distance: float, angle: float) 
     return distance * of_distances + angle * of_angles
 
 
-def slow_contrast(
-    student: Rows, teacher: Rows, others: list[list[bool]], temperature: float, size: int
-) -> float:
-    """Return the loss of the paper's critic h, from its definition."""
+def slow_contrast(student: Rows, teacher: Rows, others: list[list[bool]], temperature: float) -> float:
+    """Return the loss of the paper's critic h, from its definition, for data of 50 samples."""
+    size = 50
     ours, theirs = [unit(row) for row in student], [unit(row) for row in teacher]
+    powers = [math.exp(dot(one, other) / temperature) for one in ours for other in theirs]
+    whole = size * sum(powers) / len(powers)
     total = 0.0
     for i in range(len(ours)):
         for first, second in ((ours, theirs), (theirs, ours)):
             negatives = [j for j in range(len(ours)) if others[i][j]]
 
             def critic(j: int) -> float:
-                power = math.exp(dot(first[i], second[j]) / temperature)  # noqa: B023
+                power = math.exp(dot(first[i], second[j]) / temperature) / whole  # noqa: B023
                 return power / (power + max(1, len(negatives)) / size)  # noqa: B023
 
             total -= math.log(critic(i)) + sum(math.log(1 - critic(j)) for j in negatives)
@@ -117,15 +118,15 @@ def test_relations_compare_distances_and_angles(
     assert relation_distance(student, teacher, distance, angle).item() == pytest.approx(expected, abs=1e-6)
 
 
-@given(pairs(), st.sampled_from([0.1, 1.0]), st.integers(10, 1000), st.integers(0, 2**20))
+@given(pairs(), st.sampled_from([0.1, 1.0]), st.integers(0, 2**20))
 def test_contrast_is_the_critic_of_the_paper(
-    pair: tuple[Tensor, Tensor], temperature: float, size: int, seed: int
+    pair: tuple[Tensor, Tensor], temperature: float, seed: int
 ) -> None:
     student, teacher = pair
     labels = torch.randint(3, (len(student),), generator=torch.Generator().manual_seed(seed))
     others = labels[:, None] != labels[None]
-    expected = slow_contrast(student.tolist(), teacher.tolist(), others.tolist(), temperature, size)
-    found = contrastive_distance(student, teacher, others, temperature, size).item()
+    expected = slow_contrast(student.tolist(), teacher.tolist(), others.tolist(), temperature)
+    found = contrastive_distance(student, teacher, others, temperature).item()
     assert found == pytest.approx(expected, rel=1e-6)
 
 
