@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 class DistillOffline(Following, StageConfig):
     """Distillation from teachers that do not train."""
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     forms = {
         Form.UNTRAINED: Form.FLOAT,

@@ -86,11 +86,11 @@ def contrastive_distance(
 ) -> Tensor:
     """Return how badly pairs of the same sample are told from pairs of different ones, both ways.
 
-    Tian et al. 2020, arXiv:1910.10699, equations 17 and 18: with h = e / (e + K / M), K others for each sample
-    and M samples in the data, -log h of the pair and -log (1 - h) of the others; once with the student's
-    others and once with the teacher's. e is exp(cosine / T) over its sum for all M, which is estimated as M
-    times its mean over pairs (Wu et al. 2018, arXiv:1805.01978, equation 8), so M cancels.
-    Differs: the others and the mean are those of the batch, the mean has a gradient, and nothing is remembered.
+    Tian et al. 2020, arXiv:1910.10699, equations 17 and 18: with h = e / (e + K / M), K others for each
+    sample and M samples in the data, -log h of the pair and -log (1 - h) of the others; once with the
+    student's others and once with the teacher's. e is exp(cosine / T) over its sum for all M, which is
+    estimated as M times its mean over pairs (Wu et al. 2018, arXiv:1805.01978, equation 8), so M cancels.
+    Differs: the others and the mean are those of the batch, and the mean has a gradient.
     `is_other_NN` says which pairs are others.
     """
     cosines_NN = normalize(student_ND, dim=1) @ normalize(teacher_ND, dim=1).T / temperature

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,14 +26,6 @@ from mcomp_stages.methods.distillation.terms import FeatureTerms, Projections, R
 Features = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a distance may know beside the features: the batch, and how many samples there are to train on."""
-
-    batch: Batch
-    num_samples: int
-
-
 class Link(nn.Module):
     """One term at one pair of places. Its adapter is trained with the student."""
 
@@ -55,13 +46,13 @@ class Link(nn.Module):
                 f"{config.type}: {tap.student} and {tap.teacher}: {error.what}", about=tap
             ) from error
 
-    def forward(self, student: Features, teacher: Features, told: Told) -> Tensor:
+    def forward(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         """Return the distance, a scalar."""
         ours, theirs = (
             self.chosen(student, self.student_paths),
             self.chosen(teacher, self.teacher_paths),
         )
-        return DISTANCES[self.config.type](self.config, self.adapter, ours, theirs, told)
+        return DISTANCES[self.config.type](self.config, self.adapter, ours, theirs, batch)
 
     def chosen(self, found: Features, names: tuple[str, ...]) -> list[Tensor]:
         """Return the features that this term is about, in order."""
@@ -130,46 +121,50 @@ def require_tokens(student: Shape, teacher: Shape) -> None:
         )
 
 
-# Distances: (config, adapter, student's features, teacher's features, told) -> scalar
+# Distances: (config, adapter, student's features, teacher's features, batch) -> scalar
 
 
 def fitnet(
-    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told
+    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch
 ) -> Tensor:
     return features.squared_difference(*adapter(student[0], teacher[0]))
 
 
 def hidden(
-    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told
+    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch
 ) -> Tensor:
     ours, theirs = adapter(student[0], teacher[0])
-    return features.squared_difference(ours, theirs, told.batch.inputs.get(config.mask))
+    return features.squared_difference(ours, theirs, batch.inputs.get(config.mask))
 
 
-def at(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told) -> Tensor:
+def at(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch) -> Tensor:
     ours, theirs = same_places(student[0], teacher[0])
     return features.attention_distance(channels_first(ours), channels_first(theirs))
 
 
-def sp(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told) -> Tensor:
+def sp(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch) -> Tensor:
     return features.similarity_distance(student[0], teacher[0])
 
 
-def rkd(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told) -> Tensor:
+def rkd(
+    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch
+) -> Tensor:
     ours, theirs = pooled(student[0]), pooled(teacher[0])
     return features.relation_distance(ours, theirs, config.distance, config.angle)
 
 
-def crd(config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told) -> Tensor:
+def crd(
+    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch
+) -> Tensor:
     ours, theirs = adapter(student[0], teacher[0])
-    others = is_other(told.batch, len(ours)).to(ours.device)
+    others = is_other(batch, len(ours)).to(ours.device)
     return features.contrastive_distance(ours, theirs, others, config.temperature)
 
 
 def relations(
-    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], told: Told
+    config: Any, adapter: nn.Module, student: list[Tensor], teacher: list[Tensor], batch: Batch
 ) -> Tensor:
-    mask_NL = told.batch.inputs.get(config.mask)
+    mask_NL = batch.inputs.get(config.mask)
     place = {"q": 0, "k": 1, "v": 2}
     terms = []
     for left, right in config.relations:
@@ -203,7 +198,7 @@ ADAPTERS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], nn.Module]] = {
     "crd": embedding,
     "relations": heads_fit,
 }
-DISTANCES: dict[str, Callable[[Any, nn.Module, list[Tensor], list[Tensor], Told], Tensor]] = {
+DISTANCES: dict[str, Callable[[Any, nn.Module, list[Tensor], list[Tensor], Batch], Tensor]] = {
     "fitnet": fitnet,
     "hidden": hidden,
     "at": at,

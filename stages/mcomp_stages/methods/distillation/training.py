@@ -21,7 +21,7 @@ from mcomp.training.loop import Fit, Prepare, fit, num_updates
 from mcomp.training.optimizers import OwnRates
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.distillation.ensemble import WEIGHTS
-from mcomp_stages.methods.distillation.links import Link, Told, paths
+from mcomp_stages.methods.distillation.links import Link, paths
 from mcomp_stages.methods.distillation.outputs import output_distance, require_classes, require_labels
 from mcomp_stages.methods.distillation.proposals import called_once, example_features, proposed_taps
 from mcomp_stages.methods.distillation.schedule import value_at
@@ -190,11 +190,10 @@ class Lesson:
     ) -> list[Tensor]:
         """Return the weighted terms about features; several pairs of places of a term are averaged."""
         assert self.taught is not None
-        told = Told(batch, len(self.context.data.split("train")))
         found = []
         for term in self.feature_terms:
             links = [cast(Link, link) for link in self.taught.links if cast(Link, link).config is term]
-            distances = [link(features, answers[term.of], told) for link in links]
+            distances = [link(features, answers[term.of], batch) for link in links]
             weight = value_at(term.weight, self.taught.progress)
             found.append(weight * torch.stack(distances).mean())
         return found

@@ -20,7 +20,7 @@ from mcomp.training import loop
 from mcomp.training.config import AdamW
 from mcomp_stages.methods.distillation.config import DistilledTraining
 from mcomp_stages.methods.distillation.features import squared_difference
-from mcomp_stages.methods.distillation.links import DISTANCES, Link, Told
+from mcomp_stages.methods.distillation.links import DISTANCES, Link
 from mcomp_stages.methods.distillation.relations import relation_divergence, token_relations
 from mcomp_stages.methods.distillation.terms import FeatureTerms, FitNet, HiddenStates, Relations, Tap
 from mcomp_stages.methods.distillation.training import fit_with_teachers
@@ -145,7 +145,7 @@ TOKENS = {
     "t.value": torch.randn(2, 4, 12),
 }
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-TOLD = Told(Batch(torch.arange(2), {"attention_mask": MASK}, torch.zeros(2, 0)), 10)
+BATCH = Batch(torch.arange(2), {"attention_mask": MASK}, torch.zeros(2, 0))
 
 
 def test_attention_and_values_are_related_by_head_under_the_mask() -> None:
@@ -159,7 +159,7 @@ def test_attention_and_values_are_related_by_head_under_the_mask() -> None:
         )
         for left, right in (("query", "key"), ("value", "value"))
     )
-    assert torch.isclose(link(TOKENS, TOKENS, TOLD), torch.as_tensor(expected))
+    assert torch.isclose(link(TOKENS, TOKENS, BATCH), torch.as_tensor(expected))
 
 
 def test_heads_that_do_not_part_a_width_are_refused() -> None:
@@ -172,7 +172,7 @@ def test_hidden_states_of_padding_do_not_count() -> None:
     config = HiddenStates()
     link = Link(config, Tap(student="s.key", teacher="t.key"), TOKENS, TOKENS)
     adapted, teacher = link.adapter(TOKENS["s.key"], TOKENS["t.key"])
-    assert torch.isclose(link(TOKENS, TOKENS, TOLD), squared_difference(adapted, teacher, MASK))
+    assert torch.isclose(link(TOKENS, TOKENS, BATCH), squared_difference(adapted, teacher, MASK))
 
 
 def test_every_term_has_a_distance() -> None:
