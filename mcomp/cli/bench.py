@@ -57,7 +57,7 @@ def bench(
 ) -> int:
     """Time FILES in turns on this machine; the first is what the others are compared with.
 
-    Each file is served by the runtime of its kind: .onnx, .xml (OpenVINO), .pt2 (PyTorch), .pte (ExecuTorch).
+    Each file is served by the runtime of its kind: .onnx, .xml (OpenVINO) or .pt2 (PyTorch).
     Figures whose turns differ too much are refused. A file that is slower than the first says why.
 
     --portable DIR writes the ONNX files and a script that needs numpy and onnxruntime alone. What it writes

@@ -110,7 +110,6 @@ RUNTIMES: dict[str, Known] = {
     "onnxruntime": Known("mcomp.measure.runtimes.onnx:OnnxRuntime", "onnxruntime", ".onnx"),
     "openvino": Known("mcomp.measure.runtimes.openvino:OpenVino", "openvino", ".xml"),
     "torch": Known("mcomp.measure.runtimes.torch_program:TorchProgram", "torch", ".pt2"),
-    "executorch": Known("mcomp.measure.runtimes.executorch:ExecuTorch", "executorch", ".pte"),
 }
 
 

@@ -1,1 +1,0 @@
-"""Models as programs of ExecuTorch, whose layers XNNPACK runs."""
