@@ -57,16 +57,19 @@ def require_right(text: str, folder: Path) -> None:
         make_plan(loaded)
 
 
+@pytest.fixture(autouse=True)
+def every_library_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe is only read here."""
+    monkeypatch.setattr("mcomp_stages.models.installed.find_spec", lambda name: name)
+
+
 @pytest.mark.parametrize("block", YAML_BLOCKS, ids=str)
 def test_every_block_of_the_documentation_is_right(block: Block, open_page: Open) -> None:
     require_right(block.text, open_page(block.page))
 
 
 @pytest.mark.parametrize("module", MANUALS)
-def test_every_sample_in_a_manual_is_right(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcomp_stages.models.installed.find_spec", lambda name: name)  # a recipe is only read
+def test_every_sample_in_a_manual_is_right(module: str, tmp_path: Path) -> None:
     write_files(ROOT / "README.md", tmp_path)
     manual = inspect.cleandoc(importlib.import_module(module).__doc__ or "")
     samples = [part for part in manual.split("\n\n") if part.startswith("    ")]

@@ -99,7 +99,7 @@ def test_a_recipe_that_passes_runs_and_the_report_says_what_was_seen(
     (folder / "tiny.yaml").write_text(TINY.replace(PRUNE, PRUNE + "    skip: ['conv*']\n"))
     with monkeypatch.context() as patched:
         # An agreement that no file has: weights of two batches are not held against it.
-        patched.setattr("mcomp_stages.methods.onnx.proof.SMALLEST_AGREEMENT", 1.1)
+        patched.setattr("mcomp_stages.methods.export.proof.SMALLEST_AGREEMENT", 1.1)
         checked = mcomp("check", "tiny.yaml", "stages.prune.target.macs=0.99")
     assert (checked.code, checked.err) == (0, "")
     lines = [" ".join(line.split()) for line in checked.out.splitlines()]

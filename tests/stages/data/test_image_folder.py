@@ -121,7 +121,10 @@ def test_facts_and_digest_import_neither_torch_nor_pillow(digits: Path) -> None:
         "print(config.facts(), config.digest(), 'torch' in sys.modules, 'PIL' in sys.modules, sep='|')"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    facts = DataFacts(channels=1, image_size=8, num_classes=10)
+    facts = configured(digits).facts()
+    train = configured(digits).load().split("train")
+    counts = torch.bincount(train.batch(torch.arange(len(train))).target).tolist()
+    assert facts == DataFacts(channels=1, image_size=8, num_classes=10, class_counts=tuple(counts))
     assert said.strip().split("|") == [str(facts), configured(digits).digest(), "False", "False"]
 
 

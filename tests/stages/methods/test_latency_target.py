@@ -61,7 +61,7 @@ def test_models_are_timed_as_they_are_served(tmp_path: Path) -> None:
 
 
 def test_a_timed_target_has_the_machine_in_its_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import mcomp.plan
+    import mcomp.step_key
     from mcomp.plan import make_plan
     from mcomp.recipe.build import load_recipe
     from tests.tiny import write_recipes
@@ -72,7 +72,7 @@ def test_a_timed_target_has_the_machine_in_its_key(monkeypatch: pytest.MonkeyPat
     }
     keys = {}
     for machine in ("here", "there"):
-        monkeypatch.setattr(mcomp.plan, "machine_id", lambda machine=machine: machine)
+        monkeypatch.setattr(mcomp.step_key, "machine_id", lambda machine=machine: machine)
         keys |= {(machine, name): make_plan(loaded).pipeline["prune"] for name, loaded in recipes.items()}
     assert keys["here", "timed"] != keys["there", "timed"]
     assert keys["here", "counted"] == keys["there", "counted"]

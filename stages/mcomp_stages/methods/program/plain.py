@@ -8,6 +8,7 @@ from typing import Any
 from torch.fx import Graph, GraphModule, Node
 
 from mcomp.model.graph import rewrite
+from mcomp_stages.methods.half.operators import conv_half
 from mcomp_stages.methods.quantization import dynamic, operators
 from mcomp_stages.methods.quantization.weights import operators as weight_operators
 
@@ -19,6 +20,7 @@ OPERATORS: tuple[Any, ...] = (
     dynamic.matmul_integer,
     weight_operators.unpack_rows,
     weight_operators.matmul_nbits,
+    conv_half,
 )
 
 # By the operator in a graph: the function behind it, which torch.export traces through. torch has no public
