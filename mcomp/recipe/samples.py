@@ -26,20 +26,19 @@ def sample(kind: type[BaseModel]) -> Sample | None:
     paragraphs = re.split(r"\n\s*\n", f"{module.__doc__ or ''}\n\n{inspect.cleandoc(kind.__doc__ or '')}")
     names = kind.model_fields["type"].annotation
     for paragraph in paragraphs:
-        found = read(inspect.cleandoc(f"\n{paragraph}"))
-        if found is not None and found.value.get("type") in getattr(names, "__args__", ()):
-            return found
+        for found in read(inspect.cleandoc(f"\n{paragraph}")):
+            if found.value.get("type") in getattr(names, "__args__", ()):
+                return found
     return None
 
 
-def read(text: str) -> Sample | None:
-    """Return the one mapping that a paragraph holds under a name, None if it is no such YAML."""
+def read(text: str) -> list[Sample]:
+    """Return the mappings that a paragraph holds under names; none if it is no such YAML."""
     reader = Reader("docstring", text)
     try:
         data = reader.document()
     except RecipeError:
-        return None
-    if reader.problems or not isinstance(data, dict) or len(data) != 1:
-        return None
-    ((name, value),) = data.items()
-    return Sample(name, value) if isinstance(value, dict) else None
+        return []
+    if reader.problems or not isinstance(data, dict):
+        return []
+    return [Sample(name, value) for name, value in data.items() if isinstance(value, dict)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,14 @@ def started(folder: Path, module: str, *arguments: str) -> subprocess.Popen[str]
     program = [sys.executable, "-m", "mcomp", *arguments]
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        program, cwd=folder, env=os.environ | path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program,
+        cwd=folder,
+        env=os.environ | path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -1,6 +1,7 @@
 """Image models of the library torchvision.
 
     model: {type: torchvision, name: resnet18}
+    data: {type: image_folder, path: images, image_size: 224}
 
 `name` is one of `torchvision.models.list_models()`, `arguments` what its builder takes beside the number of
 classes, which comes from the data. Weights are a file: save `model.state_dict()`, or download the one that
