@@ -147,7 +147,7 @@ PENALTIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "none, cut by l2": ({"type": "l2", "strength": 1e-9}, {"importance": "l2"}),
     "l1": ({"type": "l1", "strength": 0.01}, {"importance": "l1"}),
     "l2": ({"type": "l2", "strength": 0.1}, {"importance": "l2"}),
-    "group lasso": ({"type": "group_lasso", "strength": 0.05}, {"importance": "l2"}),
+    "group lasso": ({"type": "group_lasso", "strength": 0.01}, {"importance": "l2"}),
     "slimming": ({"type": "slimming", "strength": 0.1}, {"importance": "bn_scale"}),
     "growing": ({"type": "growing", "strength": 10.0}, {"importance": "l2"}),
 }
