@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +115,12 @@ class Artifact:
     def misfit(self, path: Path, entry: FileEntry) -> str:
         """Return what is wrong with a file, or ""."""
         with explained("read", path):
-            if not path.is_file() or path.is_symlink():
+            try:
+                state = path.lstat()
+            except FileNotFoundError:
                 return "is missing"
-            state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return "is missing"
         seen = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
         if seen in self.checked:
             return ""

@@ -22,7 +22,7 @@ from mcomp.store.artifact import MANIFEST, decoded
 from mcomp.store.digests import FOLDER as DIGESTS
 from mcomp.store.digests import read_digests
 from mcomp.store.disk import Disk, explained
-from mcomp.store.lease import hold_if_free, is_held, is_left_behind, temporary_name
+from mcomp.store.lease import CLAIM, claim, hold_if_free, is_held, is_left_behind, temporary_name
 from mcomp.store.records import Record, keys_of, records
 from mcomp.store.store import Store
 
@@ -150,7 +150,7 @@ def set_aside(store: Store, rules: Rules, now: datetime) -> Iterator[Removal]:
 
 def free_leases(store: Store, needed: frozenset[str]) -> Iterator[Removal]:
     """Yield the files of leases on what is not there; what goes takes its lease with it."""
-    held = {*needed, *held_keys(store), *store.runs(), *store.sweeps()}
+    held = {CLAIM, *needed, *held_keys(store), *store.runs(), *store.sweeps()}
     for name in sorted({path.stem for path in store.glob("leases/*")} - held):
         paths = tuple(store.root / "leases" / f"{name}.{suffix}" for suffix in ("json", "lock"))
         yield Removal("lease", paths, "there is nothing of that name", sum(map(file_size, paths)), name)
@@ -178,9 +178,9 @@ def is_old(path: Path, rules: Rules, now: datetime) -> bool:
     """Return whether nothing was written into a folder for as long as the rules ask."""
     if rules.older_than is None:
         return True
-    return (
-        os.path.lexists(path) and now.timestamp() - path.lstat().st_mtime > rules.older_than.total_seconds()
-    )
+    with suppress(FileNotFoundError):
+        return now.timestamp() - path.lstat().st_mtime > rules.older_than.total_seconds()
+    return False
 
 
 def size(disk: Disk, path: Path) -> int:
@@ -197,7 +197,10 @@ def size(disk: Disk, path: Path) -> int:
 
 def file_size(path: Path) -> int:
     """Return the bytes of a file, 0 if there is none."""
-    return path.lstat().st_size if os.path.lexists(path) else 0
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def remove(store: Store, removal: Removal, known: Sequence[Record]) -> str:
@@ -210,11 +213,15 @@ def remove(store: Store, removal: Removal, known: Sequence[Record]) -> str:
     with free as is_free:
         if not is_free:
             return "somebody works on it"
-        # Those that had no keys are read again: they may have begun to look for results.
-        if removal.lease in keys_of(records(store, [record for record in known if record.keys])):
-            return "a run that began meanwhile needs it"
-        for path in removal.paths:
-            take_away(store, path)
+        with claim(leases):
+            # Those that had no keys are read again: they may have begun to look for results.
+            if removal.lease in keys_of(records(store, [record for record in known if record.keys])):
+                return "a run that began meanwhile needs it"
+            rest = [out_of_sight(store, path) for path in removal.paths]
+        # Before anything in it is deleted: else a power cut could bring back a name with half of the files.
+        store.disk.sync_folder(store.root / "work")
+        for path in rest:
+            store.disk.remove(path)
         if removal.lease:
             # The lock last. Who waits for it opens it anew: filelock sees that the file it locked is gone.
             for suffix in ("json", "lock"):
@@ -222,13 +229,11 @@ def remove(store: Store, removal: Removal, known: Sequence[Record]) -> str:
     return ""
 
 
-def take_away(store: Store, path: Path) -> None:
-    """Remove a file, or a folder by way of work/; what is gone already is no error."""
+def out_of_sight(store: Store, path: Path) -> Path:
+    """Move a folder into work/, and return where it is now; files, and what is there already, stay."""
     work = store.root / "work"
-    if path.is_dir() and not path.is_symlink() and path.parent != work:
-        trash = work / temporary_name(path.name)
-        store.disk.rename(path, trash)
-        # Before anything in it is deleted: else a power cut could bring back the name with half of the files.
-        store.disk.sync_folder(work)
-        path = trash
-    store.disk.remove(path)
+    if not path.is_dir() or path.is_symlink() or path.parent == work:
+        return path
+    trash = work / temporary_name(path.name)
+    store.disk.rename(path, trash)
+    return trash

@@ -21,6 +21,7 @@ from mcomp.errors import named
 from mcomp.store.disk import Disk, explained
 
 NOTE_LIMIT_BYTES = 4096
+CLAIM = "claim"
 
 
 @contextmanager
@@ -50,6 +51,21 @@ def hold_if_free(disk: Disk, folder: Path, name: str) -> Iterator[bool]:
         return
     with noted(disk, lock, folder / f"{name}.json"):
         yield True
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold, for a moment, the lock under which runs say what they need, and cleaners look and take away.
+
+    Without it a run could find a result after a cleaner saw that nobody needs it, and before it went.
+    """
+    lock = FileLock(folder / f"{CLAIM}.lock")
+    with explained("lock", folder):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from mcomp import plainfile
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
-from mcomp.store.lease import hold_if_free, is_held, temporary_name
+from mcomp.store.lease import claim, hold_if_free, is_held, temporary_name
 from mcomp.store.ledger import Ledger
 from mcomp.store.sealed import sealed, unsealed
 
@@ -42,7 +42,8 @@ class Run:
     def under_way(self, keys: Sequence[str]) -> Iterator[None]:
         """Say, while the block runs, that this run needs the results of `keys`: nobody cleans them away."""
         with hold_if_free(self.disk, self.leases, self.id):
-            self.event("run started", keys=list(keys))
+            with claim(self.leases):
+                self.event("run started", keys=list(keys))
             yield
 
     @property

@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mcomp.config import Config
 from mcomp.errors import CorruptArtifact, StoreError
 from mcomp.store.disk import Disk
-from mcomp.store.lease import hold_if_free, temporary_name
+from mcomp.store.lease import claim, hold_if_free, temporary_name
 from mcomp.store.ledger import Ledger
 from mcomp.store.sealed import sealed, unsealed
 
@@ -69,7 +69,12 @@ class SweepFolder:
 
     def under_way(self) -> AbstractContextManager[bool]:
         """Say, while the block runs, that the sweep goes on: its record is not cleaned away."""
-        return hold_if_free(self.disk, self.folder.parent.parent / "leases", self.id)
+        return hold_if_free(self.disk, self.leases, self.id)
+
+    @property
+    def leases(self) -> Path:
+        """The store's folder of leases."""
+        return self.folder.parent.parent / "leases"
 
     def write_record(self, record: SweepRecord) -> None:
         """Put the record in the place of the former one."""
@@ -118,6 +123,7 @@ class SweepFolder:
         work = self.folder.parent.parent / "work"
         self.disk.put(self.folder / name, text.encode(), work / temporary_name(self.id))
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write plain JSON."""
-        self.write(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    def write_plan(self, plan: Any) -> None:
+        """Write the plan, plain JSON with the keys of all results that it needs: they stay from now on."""
+        with claim(self.leases):
+            self.write(PLAN, json.dumps(plan, indent=1, allow_nan=False) + "\n")

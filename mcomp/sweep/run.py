@@ -56,7 +56,7 @@ class SweepRun:
 
     def execute(self) -> SweepRecord:
         """Run every job; one that fails does not stop the others. The record is kept whatever happens."""
-        self.folder.write_json(PLAN, self.sweep.content(self.imports))
+        self.folder.write_plan(self.sweep.content(self.imports))
         DIGESTS.get().keep()  # its jobs plan too, in processes of their own
         with self.folder.under_way():
             self.keep("running")

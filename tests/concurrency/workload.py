@@ -19,7 +19,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from mcomp.errors import CorruptArtifact
 from mcomp.fingerprint import fingerprint
 from mcomp.store.artifact import Artifact
 from mcomp.store.clean import Rules, removals, remove
@@ -135,16 +134,14 @@ def cleaners(root: Path, seed: int) -> Figures:
     runners = [(run_often, (root, number)) for number in range(NUM_RUNNERS)]
     together([*runners, *[(clean_until_done, (root,))] * 2])
     counts = [json.loads(path.read_text()) for path in root.parent.glob("counts-*")]
-    figures = {
-        name: sum(count.get(name, 0) for count in counts) for name in ("runs", "made", "again", "removed")
-    }
+    figures = {name: sum(count.get(name, 0) for count in counts) for name in ("runs", "made", "removed")}
     clean_all(opened(root))
     return {**figures, "left": left(root), "results": len(list(root.glob("artifacts/*/*")))}
 
 
 def run_often(root: Path, runner: int) -> None:
     store = Store(root, on_problem=lambda message: None)
-    counts = {"runs": 0, "made": 0, "again": 0}
+    counts = {"runs": 0, "made": 0}
     for _ in range(NUM_RUNS):
         time.sleep(0.01)  # so that now and then no run needs anything
         run_once(store, [f"shared {number}" for number in range(3)], f"runner{runner}", counts)
@@ -152,19 +149,13 @@ def run_often(root: Path, runner: int) -> None:
 
 
 def run_once(store: Store, names: list[str], recipe: str, counts: dict[str, int]) -> None:
-    """Do what a scheduler does: say what is needed, find or make it, read it; what is gone is made again."""
+    """Do what a scheduler does: say what is needed, find or make it, read it. From then on nothing goes."""
     run = store.new_run(recipe)
     with run.under_way([key(name) for name in names]):
-        for attempt in range(10):
-            try:
-                for name in names:
-                    counts["made"] += found_or_made(store, name)
-                for name in names:
-                    assert reads_whole(store, name)
-                break
-            except CorruptArtifact:
-                counts["again"] += 1
-                assert attempt < 9
+        for name in names:
+            counts["made"] += found_or_made(store, name)
+        for name in names:
+            assert is_whole_result(store, name)
     counts["runs"] += 1
 
 
@@ -176,16 +167,6 @@ def found_or_made(store: Store, name: str) -> int:
             publish(store, name)
             return 1
     return 0
-
-
-def reads_whole(store: Store, name: str) -> bool:
-    found = store.find(key(name), key_json(name))
-    if found is None:
-        raise CorruptArtifact("gone")
-    try:
-        return is_whole(found, name)
-    except FileNotFoundError as error:
-        raise CorruptArtifact("gone while it was read") from error
 
 
 def clean_until_done(root: Path) -> None:

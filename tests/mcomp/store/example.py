@@ -75,7 +75,7 @@ def furnish(root: Path) -> Store:
         SweepRecord(mcomp="0", sweep=SWEEP, recipe="tiny", started="now", status="done", jobs=())
     )
     sweep.write_answered({0: ledger("done")})
-    sweep.write_json("plan.json", {"jobs": [{"keys": [key("b")]}]})
+    sweep.write_plan({"jobs": [{"keys": [key("b")]}]})
     return store
 
 

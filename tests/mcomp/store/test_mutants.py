@@ -343,7 +343,7 @@ MUTANTS: dict[str, Mutant | Left] = {
         verify, "set_apart", lambda kept, item: kept.disk.remove(item.path), partial(finished, "verifying")
     ),
     "clean deletes where a thing stands": Mutant(
-        clean, "take_away", lambda kept, path: kept.disk.remove(path), partial(killed, "cleaning")
+        clean, "out_of_sight", lambda kept, path: path, partial(killed, "cleaning")
     ),
     "sizes and names are not compared": Mutant(
         artifact, "require_sizes", lambda manifest, sizes: None, partial(tampered, "an extra file")
