@@ -27,6 +27,7 @@ MAX_BYTES = 64 * 1024
 MAX_NODES = 1_500
 MAX_DEPTH = 40
 MAX_SCALAR = 16 * 1024
+MAX_PROBLEMS = 100
 
 # A string that no file name, message or JSON text can hold: NUL, and halves of UTF-16 pairs.
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
@@ -273,8 +274,10 @@ class Reader:
         return Place(self.file, mark.line + 1, mark.column + 1)
 
     def refuse(self, event: Any, path: KeyPath, what: str, next_step: str = "") -> None:
-        """Note a mistake and read on."""
+        """Note a mistake and read on, unless there are too many to be of use."""
         self.problems.append(Problem(str(self.place(event)), dotted(path), what, next_step))
+        if len(self.problems) == MAX_PROBLEMS:
+            self.stop(self.place(event), "the file was read to here: mend these mistakes first")
 
     def stop(self, place: Place, what: str, next_step: str = "") -> NoReturn:
         """Raise everything noted so far and what makes reading on senseless."""
