@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mcomp.config import PluginConfig
+from mcomp.errors import StoreError
 from mcomp.fingerprint import canonical
 from mcomp.signals import raise_if_interrupted
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mcomp.data.contract import Data
     from mcomp.model.example import Example
     from mcomp.model.model import Model
+    from mcomp.progress import Process
     from mcomp.recipe.schema import Compute, RecipeRef
     from mcomp.sensitivity.trials import Trials
     from mcomp.task import TaskConfig
@@ -123,6 +125,11 @@ Unit = Callable[[str, Callable[[], Checkpoint]], Checkpoint]
 """`Context.unit`: keeps what is finished if the step is interrupted."""
 
 
+def at_once(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+    """Return what is computed; a unit of which nothing is kept."""
+    return compute()
+
+
 class Checkpoints(Protocol):
     """Where a step that is interrupted finds again what it had done, by labels of its own choice."""
 
@@ -137,6 +144,11 @@ def require_label(label: str) -> None:
     """Raise ValueError for the label of a checkpoint that could not be the name of a folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", label):
         raise ValueError(f"{label!r} cannot be the label of a checkpoint")
+
+
+def steps_of(label: str) -> str:
+    """Return under which label a unit that is not finished keeps how far it is."""
+    return f"{label}-steps"
 
 
 class NoCheckpoints:
@@ -208,7 +220,15 @@ class Context:
         if done is None:
             done = compute()
             self.checkpoints.save(label, done)
+            with suppress(StoreError):  # goes with the step
+                self.checkpoints.forget(steps_of(label))
         return done.as_read()
+
+    def steps(self, label: str, num_steps: int, process: Process) -> None:
+        """Do all steps of a process within the unit `label`, or those that an earlier try had not done."""
+        from mcomp.progress import Progress
+
+        Progress(process, self.checkpoints, steps_of(label)).advance_to(num_steps)
 
     def figure(self, label: str, measure: Callable[[], float]) -> float:
         """Return the number that `measure` gives, as a `unit`; it need not be finite."""

@@ -14,6 +14,7 @@ from mcomp.data.contract import Batch, Split
 from mcomp.measure.classes import ClassShares
 from mcomp.measure.runtime import Session
 from mcomp.model.graph import TRAINING_ARGUMENT, set_training
+from mcomp.signals import raise_if_interrupted
 from mcomp.task import TaskConfig
 
 
@@ -72,6 +73,7 @@ def evaluate_file(session: Session, split: Split, task: TaskConfig, batch_size: 
 def batches(split: Split, batch_size: int) -> Iterator[Batch]:
     """Yield a split in order, each sample once."""
     for start in range(0, len(split), batch_size):
+        raise_if_interrupted()
         yield split.batch(torch.arange(start, min(start + batch_size, len(split))))
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mcomp.signals import raise_if_interrupted
+
 DAMPING = 0.01  # as in the papers, relative to the mean of the diagonal
 BLOCK = 128
 # Below this share of its mean square, the variance of an input is rounding.
@@ -111,6 +113,7 @@ def sweep(weight_OK: Tensor, factor_KK: Tensor, rule: Rule, block: int = BLOCK) 
     result_KO = torch.empty_like(work_KO)
     num_columns = len(work_KO)
     for start in range(0, num_columns, block):
+        raise_if_interrupted()
         stop = min(start + block, num_columns)
         errors = torch.empty_like(work_KO[start:stop])
         for column in range(start, stop):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mcomp.errors import StageError
+from mcomp.signals import raise_if_interrupted
 from mcomp_stages.methods.layer_hessian import HessianSum
 
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d
@@ -146,6 +147,7 @@ def run_until_seen(
             handle = module.get_submodule(path).register_forward_pre_hook(hooked(path), with_kwargs=True)
             stack.callback(handle.remove)
         for inputs in batches:
+            raise_if_interrupted()
             calls.clear()
             try:
                 module(**inputs)

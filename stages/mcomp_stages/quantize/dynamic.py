@@ -151,7 +151,7 @@ class QuantizeDynamic(StageConfig):
         if self.smoothing is None:
             return Smoothing(())
         strength = None if self.smoothing == "search" else self.smoothing
-        return Smoothing(calibration_inputs(context, self.samples), strength)
+        return Smoothing(calibration_inputs(context, self.samples), strength, context.unit)
 
     def facts(self, model: Model, result: Model, done: Checkpoint, context: Context) -> dict[str, Any]:
         """Return what the report says, after the proof that the integers are those of the rounded weights."""

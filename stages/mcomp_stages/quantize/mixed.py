@@ -130,7 +130,7 @@ class QuantizeMixed(QuantizedTraining, StageConfig):
             with borrowed_threads(context.compute.threads):
                 if self.sensitivity == "hessian":
                     draw = context.generator("hessian")
-                    each = of.hessian_costs(model, edit, widths, context, self.probes, draw)
+                    each = of.hessian_costs(model, edit, widths, context, self.probes, draw, "costs")
                 else:
                     by_metric = self.budget.kind == "accuracy_drop"
                     figure = of.validation_drop(context) if by_metric else of.validation_loss(context)

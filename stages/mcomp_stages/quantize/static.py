@@ -120,7 +120,9 @@ class QuantizeStatic(Scheme, StageConfig):
         from mcomp_stages.methods.quantization.post_training.pipeline import PostTraining
         from mcomp_stages.methods.quantization.post_training.reconstruct import Reconstruction
 
-        rounding = None if self.adaround is None else (self.adaround, context.unit, context.generator)
+        rounding = None
+        if self.adaround is not None:
+            rounding = Reconstruction(self.adaround, context.unit, context.steps, context.generator)
         return PostTraining(
             context.example,
             calibration_inputs(context, self.samples),
@@ -129,8 +131,9 @@ class QuantizeStatic(Scheme, StageConfig):
             equalize=self.equalize,
             smoothquant=self.smoothquant,
             weight_bits=self.weights.bits,
-            reconstruction=rounding and Reconstruction(*rounding),
+            reconstruction=rounding,
             bias_correction=self.bias_correction,
+            unit=context.unit,
         )
 
     def calibrated(self, prepared: Model, how: PostTraining, context: Context) -> Model:

@@ -17,6 +17,7 @@ from torch import Tensor
 from mcomp.data.contract import Batch
 from mcomp.errors import StageError
 from mcomp.measure.accuracy import in_inference_mode
+from mcomp.signals import raise_if_interrupted
 from mcomp_stages.methods.pruning.evidence import Evidence
 from mcomp_stages.methods.pruning.group_records import Groups
 from mcomp_stages.methods.pruning.importance import Scores, summed_over_slices
@@ -55,6 +56,7 @@ def gradients(evidence: Evidence, batches: Iterator[Batch]) -> Iterator[dict[str
     empty = True
     with in_inference_mode(evidence.module), torch.enable_grad():
         for batch in batches:
+            raise_if_interrupted()
             empty = False
             output = evidence.module(**{name: value.to(device) for name, value in batch.inputs.items()})
             loss = evidence.loss(output, batch.target.to(device))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp.signals import raise_if_interrupted
 from mcomp_stages.methods.quantization.observers.choice import observer_for
 from mcomp_stages.methods.quantization.observers.config import ObserverChoice
 from mcomp_stages.methods.quantization.observers.observer import Observer
@@ -43,9 +44,11 @@ def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: Observer
     num_batches = 0
     with torch.no_grad():
         for inputs in batches:
+            raise_if_interrupted()
             graph(**inputs)
             num_batches += 1
     for site, quantizer in quantizers.items():
+        raise_if_interrupted()
         quantizer.watch = None
         quantizer.set_range(observers[site].range(quantizer.integers()), num_batches)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
+from mcomp.signals import raise_if_interrupted
 from mcomp_stages.methods.quantization.canonical import pure
 from mcomp_stages.methods.quantization.training_graph import QuantizedGraph
 
@@ -69,6 +70,7 @@ class Lockstep:
             dropped.setdefault(place, []).append(node)
         with torch.no_grad():
             for node, place in order.items():
+                raise_if_interrupted()
                 self.compute(node)
                 visit(node)
                 self.drop(dropped.get(place, ()))

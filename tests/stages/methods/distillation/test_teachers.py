@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from mcomp.data.splits import Splits
 from mcomp.model.example import Example
 from mcomp.recipe.schema import Compute, RecipeRef
-from mcomp.stage import Checkpoint, Context
+from mcomp.stage import Checkpoint, Context, at_once
 from mcomp_stages.methods.distillation import teachers
 from mcomp_stages.methods.distillation.teachers import OUTPUT, LiveTeacher, asked_once, ready
-from tests.mcomp.training.checkpoints import Memory, at_once
+from tests.mcomp.training.checkpoints import Memory
 from tests.mcomp.training.setting import make_context, same, small_data
 
 REFERENCE = RecipeRef(recipe="teacher.yaml")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mcomp.errors import StageError
+from mcomp.stage import at_once
 from mcomp_stages.methods.sparsity.chosen import chosen_weights
 from mcomp_stages.methods.sparsity.config import Axis, Pattern
 from mcomp_stages.methods.sparsity.masks import with_masks
@@ -26,7 +27,6 @@ from mcomp_stages.methods.sparsity.nm import (
 from mcomp_stages.methods.sparsity.permutation import best_order, kept_magnitude
 from mcomp_stages.methods.sparsity.reorder import reordered
 from tests.architectures import example
-from tests.mcomp.training.checkpoints import at_once
 from tests.stages.prune.setting import model_of
 
 TWO_OF_FOUR = Pattern(keep=2, of=4)

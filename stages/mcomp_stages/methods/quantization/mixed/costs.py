@@ -16,7 +16,7 @@ from mcomp.stage import Context
 from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.fake_quantize import WeightQuantizer
 from mcomp_stages.methods.quantization.learned.start import first_grid
-from mcomp_stages.methods.quantization.mixed.hessian import mean_traces
+from mcomp_stages.methods.quantization.mixed.hessian import Batches, Traces, mean_traces
 from mcomp_stages.methods.quantization.observers.config import MSE
 from mcomp_stages.methods.quantization.sensitivity import Figure, only
 from mcomp_stages.methods.quantization.sites import WeightSite
@@ -79,14 +79,18 @@ def hessian_costs(
     context: Context,
     num_probes: int,
     generator: Generator,
+    label: str,
 ) -> Costs:
-    """Return half the mean trace times the squared distance to the nearest grid (HAWQ-V2, eq. 6)."""
+    """Return half the mean trace times the squared distance to the nearest grid (HAWQ-V2, eq. 6).
+
+    `label` is that of the unit that this is done in.
+    """
     split = context.data.split("calibration")
     positions = torch.split(torch.arange(len(split)), context.batch_size)
     names = list(edit.weights)
-    batches = (split.batch(some) for some in positions)
-    module = model.copy().module
-    traces = mean_traces(module, names, batches, context.task.loss, num_probes, generator, context.unit)
+    batches = Batches(len(positions), lambda number: split.batch(positions[number]))
+    sums = Traces(model.copy().module, names, batches, context.task.loss, num_probes, generator)
+    traces = mean_traces(sums, label, context.steps)
     return {
         name: {
             bits: 0.5

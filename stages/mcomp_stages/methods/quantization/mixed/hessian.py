@@ -7,79 +7,90 @@ series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn
 
 from mcomp.data.contract import Batch
-from mcomp.stage import Checkpoint, Unit
-
-PORTION = 16  # batches that are lost at most if the step is interrupted
+from mcomp.progress import Steps
+from mcomp.stage import Checkpoint
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def mean_traces(
-    module: nn.Module,
-    names: Sequence[str],
-    batches: Iterable[Batch],
-    loss: Loss,
-    num_probes: int,
-    generator: Generator,
-    unit: Unit,
-) -> dict[str, float]:
-    """Return for each parameter the mean diagonal element of the Hessian of the mean loss over the batches.
+@dataclass(frozen=True)
+class Batches:
+    """So many batches, by number: each is made when it is asked for."""
 
-    `module` computes as it does in inference; its gradients are left as they were. `unit` keeps what is done
-    (`mcomp.stage.Context.unit`).
-    """
-    module.eval()
-    rest, number = iter(batches), 0
-    done = Checkpoint(
-        {"sums": torch.zeros(len(names), dtype=torch.float64), "generator": generator.get_state()},
-        {"num_samples": 0},
-    )
-    while some := list(islice(rest, PORTION)):
-        done = unit(f"traces-{number}", partial(traced, module, names, some, loss, num_probes, done))
-        number += 1
-    traces = done.tensors["sums"] / (done.numbers["num_samples"] * num_probes)
-    return {
-        name: float(trace) / module.get_parameter(name).numel()
-        for name, trace in zip(names, traces, strict=True)
-    }
+    count: int
+    at: Callable[[int], Batch]
 
 
-def traced(
-    module: nn.Module,
-    names: Sequence[str],
-    batches: Sequence[Batch],
-    loss: Loss,
-    num_probes: int,
-    before: Checkpoint,
-) -> Checkpoint:
-    """Return the sums over samples and probes with those of some batches more, and the generator's state."""
-    parameters = [module.get_parameter(name) for name in names]
-    sums, num_samples = before.tensors["sums"].clone(), int(before.numbers["num_samples"])
-    generator = Generator()
-    generator.set_state(before.tensors["generator"])
-    for batch in batches:
-        output = module(**batch.inputs)
-        gradients = torch.autograd.grad(loss(output, batch.target), parameters, create_graph=True)
-        for probe in range(num_probes):
-            signs = [random_signs(each, generator) for each in parameters]
+@dataclass
+class Traces:
+    """Sums over samples and probes of z^T H z, by parameter, z being random signs."""
+
+    module: nn.Module
+    names: Sequence[str]
+    batches: Batches
+    loss: Loss
+    num_probes: int
+    generator: Generator
+    num_samples: int = 0
+    sums: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = torch.zeros(len(self.names), dtype=torch.float64)
+
+    def advance(self, number: int) -> None:
+        """Add one batch."""
+        parameters = [self.module.get_parameter(name) for name in self.names]
+        batch = self.batches.at(number)
+        output = self.module(**batch.inputs)
+        gradients = torch.autograd.grad(self.loss(output, batch.target), parameters, create_graph=True)
+        for probe in range(self.num_probes):
+            signs = [random_signs(each, self.generator) for each in parameters]
             products = torch.autograd.grad(
-                gradients, parameters, signs, retain_graph=probe + 1 < num_probes, allow_unused=True
+                gradients, parameters, signs, retain_graph=probe + 1 < self.num_probes, allow_unused=True
             )
             found = [
                 0.0 if product is None else float((product * sign).sum())
                 for product, sign in zip(products, signs, strict=True)
             ]
-            sums += len(batch.target) * torch.tensor(found, dtype=torch.float64)
-        num_samples += len(batch.target)
-    return Checkpoint({"sums": sums, "generator": generator.get_state()}, {"num_samples": num_samples})
+            self.sums += len(batch.target) * torch.tensor(found, dtype=torch.float64)
+        self.num_samples += len(batch.target)
+
+    def state(self) -> Checkpoint:
+        """Return the sums so far and the generator's state."""
+        tensors = {"sums": self.sums, "generator": self.generator.get_state()}
+        return Checkpoint(tensors, {"num_samples": self.num_samples})
+
+    def restore(self, state: Checkpoint, num_done: int) -> None:
+        """Go on after so many batches."""
+        self.sums.copy_(state.tensors["sums"])
+        self.generator.set_state(state.tensors["generator"])
+        self.num_samples = int(state.numbers["num_samples"])
+
+    def means(self) -> dict[str, float]:
+        """Return the mean diagonal element of the Hessian by parameter."""
+        traces = self.sums / (self.num_samples * self.num_probes)
+        return {
+            name: float(trace) / self.module.get_parameter(name).numel()
+            for name, trace in zip(self.names, traces, strict=True)
+        }
+
+
+def mean_traces(traces: Traces, label: str, steps: Steps) -> dict[str, float]:
+    """Return for each parameter the mean diagonal element of the Hessian of the mean loss over the batches.
+
+    The module computes as it does in inference; its gradients are left as they were. `steps` keeps how far
+    the unit `label` is (`mcomp.stage.Context.steps`).
+    """
+    traces.module.eval()
+    steps(label, traces.batches.count, traces)
+    return traces.means()
 
 
 def random_signs(like: Tensor, generator: Generator) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp.stage import Unit, at_once
 from mcomp_stages.methods.quantization.bias_correction import with_corrected_biases
 from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme
@@ -33,7 +34,8 @@ from mcomp_stages.methods.quantization.sensitivity import quantizers_of
 class PostTraining:
     """How a model is quantized by a few samples: on which inputs, and with what.
 
-    `example` is what graphs are captured with; `batches` are the calibration inputs.
+    `example` is what graphs are captured with; `batches` are the calibration inputs. `unit` keeps what is
+    found beforehand (`mcomp.stage.Context.unit`).
     """
 
     example: Inputs
@@ -45,6 +47,7 @@ class PostTraining:
     weight_bits: int = 8
     reconstruction: Reconstruction | None = None
     bias_correction: bool = False
+    unit: Unit = at_once
 
     def prepared(self, model: Model) -> tuple[Model, dict[str, Any]]:
         """Return a float model that computes the same and rounds better, and what was done."""
@@ -52,8 +55,9 @@ class PostTraining:
         if self.equalize:
             model, facts["equalized"] = equalized(model, self.example)
         if self.smoothquant is not None:
+            strength = self.smoothquant.strength
             model, facts["smoothed"] = smoothed(
-                model, self.example, self.batches, self.smoothquant.strength, self.weight_bits
+                model, self.example, self.batches, strength, self.weight_bits, self.unit
             )
         return model, facts
 

@@ -22,6 +22,7 @@ from torch.fx import Node
 from mcomp.model.edits import State
 from mcomp.model.graph import attribute
 from mcomp.model.model import Model
+from mcomp.progress import Steps
 from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.quantization.grid import spread
 from mcomp_stages.methods.quantization.lockstep import (
@@ -31,7 +32,12 @@ from mcomp_stages.methods.quantization.lockstep import (
     segment_side,
 )
 from mcomp_stages.methods.quantization.post_training.config import AdaRound
-from mcomp_stages.methods.quantization.post_training.rounding import Outputs, SoftWeight, train_roundings
+from mcomp_stages.methods.quantization.post_training.rounding import (
+    Outputs,
+    SoftWeight,
+    Training,
+    train_roundings,
+)
 from mcomp_stages.methods.quantization.segments import (
     Segment,
     block_segments,
@@ -60,11 +66,13 @@ class Rounded:
 class Reconstruction:
     """How roundings are found, layer by layer or block by block.
 
-    `unit` keeps what is done (`mcomp.stage.Context.unit`); `generator` gives random numbers by purpose.
+    `unit` keeps what is done and `steps` how far a segment is (`mcomp.stage.Context`); `generator` gives
+    random numbers by purpose.
     """
 
     settings: AdaRound
     unit: Unit
+    steps: Steps
     generator: Callable[[str], Generator]
 
     def apply(
@@ -90,7 +98,7 @@ class Reconstruction:
             if segment is None or not names:
                 return
             label = f"rounding-{len(done)}"
-            found = self.unit(label, lambda: self.trained(walk, segment, names, reference.state))
+            found = self.unit(label, lambda: self.trained(walk, segment, names, reference.state, label))
             for name, weight in found.tensors.items():
                 attribute(graph, name).copy_(weight)
             walk.recompute([*names.values(), *segment.nodes])
@@ -101,20 +109,21 @@ class Reconstruction:
         return weights, done
 
     def trained(
-        self, walk: Lockstep, segment: Segment, names: Mapping[str, Node], state: State
+        self, walk: Lockstep, segment: Segment, names: Mapping[str, Node], state: State, label: str
     ) -> Checkpoint:
         """Return the rounded weights of one segment, by name, and what they brought."""
         weights = {
             name: soft_weight(walk.graph, name, call, state.get(f"masks.{name}"))
             for name, call in names.items()
         }
-        chosen, nearest, trained = train_roundings(
+        training = Training(
             weights,
             outputs_of(walk, segment, names),
             torch.cat(walk.in_float(segment.output)),
             self.settings,
             self.generator(f"rounding {segment.name}"),
         )
+        chosen, nearest, trained = train_roundings(training, label, self.steps)
         return Checkpoint(chosen, asdict(Rounded(segment.name, nearest, trained)))
 
 

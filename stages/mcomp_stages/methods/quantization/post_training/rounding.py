@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Generator, Tensor, nn
 
+from mcomp.progress import Steps
+from mcomp.stage import Checkpoint
+from mcomp.training.resume import below, captured_optimizer, prefixed, restore_optimizer
 from mcomp_stages.methods.quantization.post_training.config import AdaRound
 
 LOW, HIGH = -0.1, 1.1  # how far the sigmoid is stretched: beyond 0 and 1, so that both are reached
@@ -75,39 +78,72 @@ class SoftWeight(nn.Module):
         return (1 - (2 * self.up() - 1).abs().pow(sharpness)).mean()
 
 
-def train_roundings(
-    weights: Mapping[str, SoftWeight],
-    outputs: Outputs,
-    target: Tensor,
-    settings: AdaRound,
-    generator: Generator,
-) -> tuple[dict[str, Tensor], float, float]:
-    """Train soft weights so that `outputs` come near `target` (N, ...); return the rounded ones.
+class Training:
+    """Soft weights on their way to integers, so that `outputs` come near `target` (N, ...).
+
+    `nearest` is the mean squared error of rounding to nearest.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, SoftWeight],
+        outputs: Outputs,
+        target: Tensor,
+        settings: AdaRound,
+        generator: Generator,
+    ) -> None:
+        self.weights, self.outputs, self.target, self.settings = weights, outputs, target, settings
+        self.nearest = self.error({name: weight.nearest for name, weight in weights.items()})
+        self.optimizer = torch.optim.Adam([weight.logit for weight in weights.values()], lr=settings.lr)
+        self.positions = shuffled(len(target), settings.batch_size, generator)
+
+    def error(self, weights: Mapping[str, Tensor]) -> float:
+        """Return the mean squared error over all samples."""
+        return squared_error(self.outputs, self.target, weights, self.settings.batch_size)
+
+    def advance(self, number: int) -> None:
+        """Update the soft weights once."""
+        some = next(self.positions)
+        with torch.enable_grad():
+            error = self.outputs(some, {name: weight() for name, weight in self.weights.items()})
+            loss = (error - self.target[some]).square().mean() / self.nearest
+            sharpness = sharpness_at(number, self.settings.steps)
+            if sharpness is not None:
+                undecided = torch.stack([weight.undecided(sharpness) for weight in self.weights.values()])
+                loss = loss + self.settings.regularization * undecided.mean()
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+        self.optimizer.step()
+
+    def state(self) -> Checkpoint:
+        """Return the soft weights and what Adam knows of them."""
+        tensors, numbers = captured_optimizer(self.optimizer)
+        logits = {name: weight.logit for name, weight in self.weights.items()}
+        return Checkpoint({**prefixed("optimizer", tensors), **prefixed("logit", logits)}, numbers)
+
+    def restore(self, state: Checkpoint, num_done: int) -> None:
+        """Go on after so many updates."""
+        for name, logit in below("logit", state.tensors).items():
+            self.weights[name].logit.data.copy_(logit)
+        restore_optimizer(self.optimizer, below("optimizer", state.tensors), state.numbers)
+        for _ in range(num_done):
+            next(self.positions)
+
+
+def train_roundings(training: Training, label: str, steps: Steps) -> tuple[dict[str, Tensor], float, float]:
+    """Train soft weights and return the rounded ones.
 
     Also returns the mean squared error of rounding to nearest and of what was chosen, both relative to the
-    target.
+    target. `steps` keeps how far the unit `label` is (`mcomp.stage.Context.steps`).
     """
-    nearest = {name: weight.nearest for name, weight in weights.items()}
-    before = squared_error(outputs, target, nearest, settings.batch_size)
-    size = float(target.double().square().mean()) or 1.0
+    size = float(training.target.double().square().mean()) or 1.0
+    before = training.nearest
+    nearest = {name: weight.nearest for name, weight in training.weights.items()}
     if not before > 0:
         return nearest, 0.0, 0.0
-    optimizer = torch.optim.Adam([weight.logit for weight in weights.values()], lr=settings.lr)
-    positions = shuffled(len(target), settings.batch_size, generator)
-    for step in range(settings.steps):
-        some = next(positions)
-        with torch.enable_grad():
-            error = outputs(some, {name: weight() for name, weight in weights.items()}) - target[some]
-            loss = error.square().mean() / before
-            sharpness = sharpness_at(step, settings.steps)
-            if sharpness is not None:
-                undecided = torch.stack([weight.undecided(sharpness) for weight in weights.values()])
-                loss = loss + settings.regularization * undecided.mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's
-        optimizer.step()
-    chosen = {name: weight.chosen() for name, weight in weights.items()}
-    after = squared_error(outputs, target, chosen, settings.batch_size)
+    steps(label, training.settings.steps, training)
+    chosen = {name: weight.chosen() for name, weight in training.weights.items()}
+    after = training.error(chosen)
     if after < before:
         return chosen, before / size, after / size
     return nearest, before / size, before / size

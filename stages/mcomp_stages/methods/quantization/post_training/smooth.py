@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from mcomp.errors import StageError
 from mcomp.model.graph import module_path
 from mcomp.model.model import Model
+from mcomp.signals import raise_if_interrupted
+from mcomp.stage import Unit, at_once
 from mcomp_stages.methods.layer_inputs import blamed_on
 from mcomp_stages.methods.quantization.canonical import DROPOUTS
 from mcomp_stages.methods.quantization.equalize import find_pairs, require_same_outputs
@@ -29,8 +31,9 @@ from mcomp_stages.methods.quantization.lockstep import Inputs
 from mcomp_stages.methods.quantization.training_graph import canonical_graph
 from mcomp_stages.methods.quantization.weights.smoothing import (
     InputStatistics,
-    best_scale,
-    smoothing_scale,
+    scale_for,
+    scale_once,
+    seen_once,
 )
 
 aten = torch.ops.aten
@@ -53,12 +56,18 @@ class Smoothable:
 
 
 def smoothed(
-    model: Model, example: Inputs, batches: Iterable[Inputs], strength: float | None, bits: int
+    model: Model,
+    example: Inputs,
+    batches: Iterable[Inputs],
+    strength: float | None,
+    bits: int,
+    unit: Unit = at_once,
 ) -> tuple[Model, dict[str, float]]:
     """Return a copy that computes the same with smoother inputs, and the strength for each, by what gives it.
 
     `strength` None finds it for each input, for weights of so many bits; where nothing is gained the input
-    stays as it is. Raises StageError if there is no such input, or if the copy does not compute the same.
+    stays as it is. `unit` keeps what is found (`mcomp.stage.Context.unit`). Raises StageError if there is no
+    such input, or if the copy does not compute the same.
     """
     changed = model.copy()
     graph = canonical_graph(changed.module, example)
@@ -68,12 +77,14 @@ def smoothed(
             "smoothquant: no linear reads a norm's output that it alone reads, or another linear's through a "
             "ReLU; leave smoothquant out"
         )
-    seen = statistics(graph, inputs, batches)
+    seen = seen_once(unit, lambda: statistics(graph, inputs, batches))
     strengths: dict[str, float] = {}
     with torch.no_grad():
-        for each in inputs:
+        for number, each in enumerate(inputs):
             weights = [changed.module.get_parameter(name) for name in each.weights]
-            scale_K, strengths[each.name] = scale_for(weights, seen[each.node], strength, bits)
+            find = partial(scale_for, weights, seen[number], strength, bits)
+            exact_K, strengths[each.name] = scale_once(unit, number, find)
+            scale_K = exact_K.to(weights[0].dtype)
             for name in each.scaled:
                 parameter = changed.module.get_parameter(name)
                 parameter.div_(scale_K.reshape(-1, *[1] * (parameter.ndim - 1)))
@@ -81,17 +92,6 @@ def smoothed(
                 weight_OK.mul_(scale_K)
         require_same_outputs(model, changed, example)
     return changed, strengths
-
-
-def scale_for(
-    weights_OK: Sequence[Tensor], inputs: InputStatistics, strength: float | None, bits: int
-) -> tuple[Tensor, float]:
-    """Return the factors (K,) and their strength."""
-    if strength is None:
-        scale_K, found = best_scale(weights_OK, inputs, bits)
-    else:
-        scale_K, found = smoothing_scale(torch.cat(list(weights_OK)), inputs, strength), strength
-    return scale_K.to(weights_OK[0].dtype), found
 
 
 def behind_norms(graph: GraphModule) -> list[Smoothable]:
@@ -166,12 +166,13 @@ class Watch(Interpreter):
 
 def statistics(
     graph: GraphModule, inputs: Sequence[Smoothable], batches: Iterable[Inputs]
-) -> dict[Node, InputStatistics]:
+) -> list[InputStatistics]:
     """Return what the calibration samples show of each input. Raises StageError if it is not finite."""
     seen = {each.node: InputStatistics() for each in inputs}
     names = {each.node: each.name for each in inputs}
     places = [str(node.target) for node in graph.graph.find_nodes(op="placeholder")]
     with torch.no_grad():
         for batch in batches:
+            raise_if_interrupted()
             Watch(graph, seen, names).run(*(batch[place] for place in places))
-    return seen
+    return [seen[each.node] for each in inputs]

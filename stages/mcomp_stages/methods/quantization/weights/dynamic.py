@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,24 +13,34 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.signals import raise_if_interrupted
+from mcomp.stage import Checkpoint, Unit, at_once
 from mcomp_stages.methods.layer_inputs import Inputs, blamed_on
 from mcomp_stages.methods.quantization.weights.edit import StoredWeights
 from mcomp_stages.methods.quantization.weights.grid import Width, extremes
 from mcomp_stages.methods.quantization.weights.products import operands
 from mcomp_stages.methods.quantization.weights.record import STEPS_BITS, StoredWeight
 from mcomp_stages.methods.quantization.weights.round_to_nearest import round_to_nearest
-from mcomp_stages.methods.quantization.weights.smoothing import InputStatistics, best_scale, smoothing_scale
+from mcomp_stages.methods.quantization.weights.smoothing import (
+    InputStatistics,
+    scale_for,
+    scale_once,
+    seen_once,
+)
 from mcomp_stages.methods.quantization.weights.stored import numbers, stored_tensors
 from mcomp_stages.methods.quantization.weights.uses import UsedWeight
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How inputs are smoothed: with one strength, or (None) each with its own. No samples: not at all."""
+    """How inputs are smoothed: with one strength, or (None) each with its own. No samples: not at all.
+
+    `unit` keeps what is found (`mcomp.stage.Context.unit`).
+    """
 
     samples: Sequence[Inputs]
     strength: float | None = None
+    unit: Unit = at_once
 
 
 @dataclass
@@ -138,24 +149,16 @@ def smoothing_scales(
     together: dict[Node, list[UsedWeight]] = {}
     for call, weight in readers.items():
         together.setdefault(input_of(call), []).append(weight)
-    seen = watched(captured, list(together), smoothing.samples)
-    for source, weights in together.items():
+    seen = seen_once(smoothing.unit, lambda: watched(captured, list(together), smoothing.samples))
+    for number, weights in enumerate(together.values()):
         matrices = [rows_of(module.get_parameter(each.name), each.transposed) for each in weights]
+        find = partial(scale_for, matrices, seen[number], smoothing.strength, bits[weights[0].name])
         with blamed_on(weights[0].paths[0]):
-            scale_K, strength = scale_for(matrices, seen[source], bits[weights[0].name], smoothing.strength)
+            scale_K, strength = scale_once(smoothing.unit, number, find)
         if strength:
             scales.by_weight |= {each.name: scale_K for each in weights}
         scales.strengths |= {each.name: strength for each in weights}
     return scales
-
-
-def scale_for(
-    weights_OK: Sequence[Tensor], seen: InputStatistics, bits: int, strength: float | None
-) -> tuple[Tensor, float]:
-    """Return the scale of one input and its strength."""
-    if strength is None:
-        return best_scale(weights_OK, seen, bits)
-    return smoothing_scale(torch.cat([each.detach() for each in weights_OK]), seen, strength), strength
 
 
 def input_of(product: Node) -> Node:
@@ -179,14 +182,15 @@ class Watch(Interpreter):
 
 def watched(
     captured: GraphModule, values: Sequence[Node], samples: Sequence[Inputs]
-) -> dict[Node, InputStatistics]:
+) -> list[InputStatistics]:
     """Return what calibration samples show of some values. Raises StageError if they are not finite."""
     seen = {value: InputStatistics() for value in values}
     order = [str(node.target) for node in captured.graph.find_nodes(op="placeholder")]
     with torch.no_grad():
         for inputs in samples:
+            raise_if_interrupted()
             try:
                 Watch(captured, seen).run(*(inputs[name] for name in order))
             except ValueError as error:
                 raise StageError(f"{error} on calibration samples") from error
-    return seen
+    return list(seen.values())

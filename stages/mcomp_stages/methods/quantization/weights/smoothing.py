@@ -9,12 +9,13 @@ in the outputs; where that is not clearly less than without, the input stays as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from mcomp.stage import Checkpoint, Unit
 from mcomp_stages.methods.quantization.weights.grid import Width, extremes
 from mcomp_stages.methods.quantization.weights.round_to_nearest import round_to_nearest
 
@@ -92,3 +93,48 @@ def best_scale(weights_OK: Sequence[Tensor], inputs: InputStatistics, bits: int)
     errors = {strength: expected_error(weight_OK, inputs, tried[strength], bits) for strength in STRENGTHS}
     best = min(errors, key=errors.__getitem__)
     return (tried[best], best) if errors[best] < CLEARLY * without else (plain, 0.0)
+
+
+def seen_once(unit: Unit, look: Callable[[], Sequence[InputStatistics]]) -> list[InputStatistics]:
+    """Return what a pass over the samples shows of some inputs, in order, as one unit."""
+
+    def compute() -> Checkpoint:
+        seen = look()
+        tensors: dict[str, Tensor] = {}
+        for number, each in enumerate(seen):
+            assert each.squares is not None
+            tensors[f"{number}.lows"] = torch.stack(each.lows)
+            tensors[f"{number}.highs"] = torch.stack(each.highs)
+            tensors[f"{number}.squares"] = each.squares
+        return Checkpoint(tensors, {"num_rows": [each.num_rows for each in seen]})
+
+    done = unit("smoothing-inputs", compute)
+    return [
+        InputStatistics(
+            list(done.tensors[f"{number}.lows"]),
+            list(done.tensors[f"{number}.highs"]),
+            done.tensors[f"{number}.squares"],
+            num_rows,
+        )
+        for number, num_rows in enumerate(done.numbers["num_rows"])
+    ]
+
+
+def scale_for(
+    weights_OK: Sequence[Tensor], inputs: InputStatistics, strength: float | None, bits: int
+) -> tuple[Tensor, float]:
+    """Return s (K,) and its strength, which is found if it is None."""
+    if strength is None:
+        return best_scale(weights_OK, inputs, bits)
+    return smoothing_scale(torch.cat([each.detach() for each in weights_OK]), inputs, strength), strength
+
+
+def scale_once(unit: Unit, number: int, find: Callable[[], tuple[Tensor, float]]) -> tuple[Tensor, float]:
+    """Return the s of one input, in float64, and its strength, as a unit."""
+
+    def compute() -> Checkpoint:
+        scale_K, strength = find()
+        return Checkpoint({"scale": scale_K}, {"strength": strength})
+
+    done = unit(f"smoothing-{number}", compute)
+    return done.tensors["scale"], float(done.numbers["strength"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mcomp.data.contract import Batch
-from mcomp.stage import Checkpoint
-from mcomp_stages.methods.quantization.mixed import hessian
-from mcomp_stages.methods.quantization.mixed.hessian import mean_traces, random_signs
-from tests.mcomp.training.checkpoints import at_once
+from mcomp_stages.methods.quantization.mixed.hessian import Batches, Traces, mean_traces, random_signs
+from tests.mcomp.training.checkpoints import Memory, terminated_in
+from tests.mcomp.training.setting import make_context
 
 
 class Net(nn.Module):
@@ -31,6 +30,12 @@ def problem() -> tuple[Net, list[Batch]]:
     sizes = (5, 3)
     batches = [Batch(torch.arange(n), {"x": torch.randn(n, 3)}, torch.arange(n) % 2) for n in sizes]
     return Net(), batches
+
+
+def traces_of(net: Net, names: list[str], batches: list[Batch], num_probes: int) -> Traces:
+    draw = torch.Generator().manual_seed(0)
+    every = Batches(len(batches), batches.__getitem__)
+    return Traces(net, names, every, functional.cross_entropy, num_probes, draw)
 
 
 def whole_matrix(net: Net, names: list[str], batch: Batch) -> Tensor:
@@ -53,9 +58,7 @@ def whole_matrix(net: Net, names: list[str], batch: Batch) -> Tensor:
 def test_products_with_signs_are_those_of_the_whole_matrix() -> None:
     net, batches = problem()
     names, num_probes = ["first.weight", "last.weight"], 3
-    found = mean_traces(
-        net, names, batches, functional.cross_entropy, num_probes, torch.Generator().manual_seed(0), at_once
-    )
+    found = mean_traces(traces_of(net, names, batches, num_probes), "traces", make_context().steps)
     draw, sums = torch.Generator().manual_seed(0), dict.fromkeys(names, 0.0)
     for batch in batches:
         matrix = whole_matrix(net, names, batch)
@@ -69,24 +72,16 @@ def test_products_with_signs_are_those_of_the_whole_matrix() -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_traces_go_on_from_what_is_kept_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traces_go_on_from_the_batch_behind_which_they_were_stopped() -> None:
     net, batches = problem()
-    monkeypatch.setattr(hessian, "PORTION", 1)
-    kept: dict[str, Checkpoint] = {}
+    names, context = ["first.weight", "last.weight"], replace(make_context(), checkpoints=Memory())
 
-    def traces(known: dict[str, Checkpoint]) -> dict[str, float]:
-        def unit(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
-            kept[label] = known.get(label) or compute()
-            return kept[label]
+    def traces() -> dict[str, float]:
+        return mean_traces(traces_of(net, names, batches, 3), "costs", context.steps)
 
-        names, draw = ["first.weight", "last.weight"], torch.Generator().manual_seed(0)
-        return mean_traces(net, names, batches, functional.cross_entropy, 3, draw, unit)
-
-    whole = traces({})
-    assert len(kept) == len(batches) > 1
-    assert traces({"traces-0": kept["traces-0"]}) == whole
-    monkeypatch.undo()
-    assert traces({}) == whole
+    whole = mean_traces(traces_of(net, names, batches, 3), "costs", make_context().steps)
+    assert terminated_in(Traces, "advance", 0, traces) is None
+    assert terminated_in(Traces, "advance", 1, traces) == whole  # there is one left
 
 
 def test_signs_are_plus_or_minus_one() -> None:

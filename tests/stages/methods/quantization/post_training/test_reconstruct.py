@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
 from mcomp.model.model import Model
-from mcomp.stage import Checkpoint
+from mcomp.stage import Checkpoint, at_once
 from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.config import Scheme
 from mcomp_stages.methods.quantization.observers.config import MinMax
 from mcomp_stages.methods.quantization.post_training.config import AdaRound
 from mcomp_stages.methods.quantization.post_training.pipeline import with_weights
 from mcomp_stages.methods.quantization.post_training.reconstruct import Reconstruction
+from mcomp_stages.methods.quantization.post_training.rounding import Training
 from mcomp_stages.methods.quantization.post_training.weight_ranges import with_stored_scales
 from mcomp_stages.methods.quantization.scheme import quantizers_for
 from tests.architectures import TiedNet
+from tests.mcomp.training.checkpoints import Memory, terminated_in
+from tests.mcomp.training.setting import make_context, same
 from tests.stages.methods.quantization.nets import ChainNet, ResidualNet, float_model, pictures
 
 EXAMPLE = pictures(2)
 BATCHES = [pictures(16), {"image": pictures(24)["image"][16:]}]
 FEW = Scheme.model_validate({"weights": {"bits": 3}})
-
-
-def at_once(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
-    return compute()
 
 
 def generator(purpose: str) -> Generator:
@@ -36,7 +37,7 @@ def generator(purpose: str) -> Generator:
 
 def reconstruction(steps: int = 100, **fields: object) -> Reconstruction:
     settings = AdaRound.model_validate({"steps": steps, "lr": 0.05, "batch_size": 8, **fields})
-    return Reconstruction(settings, at_once, generator)
+    return Reconstruction(settings, at_once, make_context().steps, generator)
 
 
 def quantized(net: type[nn.Module] = ResidualNet) -> Model:
@@ -97,17 +98,36 @@ def test_the_same_seed_gives_the_same_and_what_is_kept_is_not_done_again() -> No
 
     model = quantized()
     settings = AdaRound(steps=5, batch_size=8)
-    first, done = Reconstruction(settings, keep, generator).apply(model, EXAMPLE, BATCHES)
-    again, _ = Reconstruction(settings, at_once, generator).apply(model, EXAMPLE, BATCHES)
+    steps = make_context().steps
+    first, done = Reconstruction(settings, keep, steps, generator).apply(model, EXAMPLE, BATCHES)
+    again, _ = Reconstruction(settings, at_once, steps, generator).apply(model, EXAMPLE, BATCHES)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert len(kept) == len(done) == 4
 
     def refuse(purpose: str) -> Generator:
         raise AssertionError(purpose)
 
-    resumed, facts = Reconstruction(settings, keep, refuse).apply(model, EXAMPLE, BATCHES)
+    resumed, facts = Reconstruction(settings, keep, steps, refuse).apply(model, EXAMPLE, BATCHES)
     assert facts == done
     assert all(torch.equal(first[name], resumed[name]) for name in first)
+
+
+@pytest.mark.parametrize("update", [0, 7, 19])
+def test_a_segment_goes_on_from_the_update_in_which_it_was_stopped(update: int) -> None:
+    model, settings = quantized(), AdaRound(steps=5, batch_size=8)
+    context = replace(make_context(), checkpoints=Memory())
+
+    def rounded() -> Any:
+        return Reconstruction(settings, context.unit, context.steps, generator).apply(model, EXAMPLE, BATCHES)
+
+    whole, done = Reconstruction(settings, at_once, make_context().steps, generator).apply(
+        model, EXAMPLE, BATCHES
+    )
+    assert terminated_in(Training, "advance", update, rounded) is None
+    left = 4 * 5 - 1 - update
+    resumed, facts = terminated_in(Training, "advance", left, rounded)  # there are no more
+    assert facts == done
+    assert same(resumed, whole)
 
 
 def test_pruned_weights_stay_zero() -> None:

@@ -16,11 +16,13 @@ from mcomp_stages.methods.quantization.post_training.rounding import (
     SHARPNESS,
     WARMUP,
     SoftWeight,
+    Training,
     sharpness_at,
     shuffled,
     squared_error,
     train_roundings,
 )
+from tests.mcomp.training.setting import make_context
 
 ENDS = (-7, 7)
 SETTINGS = AdaRound(steps=200, batch_size=64, lr=0.05)
@@ -38,9 +40,9 @@ def trained(x: Tensor, weight: Tensor, mask: Tensor | None = None) -> tuple[Tens
     def outputs(positions: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         return x[positions] @ weights["w"].T
 
-    chosen, nearest, best = train_roundings(
-        {"w": soft(weight, mask)}, outputs, x @ weight.T, SETTINGS, torch.Generator().manual_seed(0)
-    )
+    draw_order = torch.Generator().manual_seed(0)
+    training = Training({"w": soft(weight, mask)}, outputs, x @ weight.T, SETTINGS, draw_order)
+    chosen, nearest, best = train_roundings(training, "rounding", make_context().steps)
     return chosen["w"], nearest, best
 
 

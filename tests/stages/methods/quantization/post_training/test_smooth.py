@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,10 +14,13 @@ from torch.nn import functional
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp.stage import Checkpoint, Unit, at_once
 from mcomp_stages.methods.quantization.calibrate import calibrated
 from mcomp_stages.methods.quantization.observers.config import MinMax
 from mcomp_stages.methods.quantization.post_training.smooth import smoothed
 from mcomp_stages.methods.quantization.scheme import quantizers_for
+from tests.mcomp.training.checkpoints import Crash, Memory
+from tests.mcomp.training.setting import make_context, same
 from tests.stages.methods.quantization.nets import ChainNet, NetConfig, ResidualNet, float_model
 
 WIDTH = 12
@@ -133,3 +139,30 @@ def test_an_input_that_is_not_finite_names_what_gives_it() -> None:
     image[0, 0] = float("inf")
     with pytest.raises(StageError, match="norm1: its inputs are not finite"):
         smoothed(model_with_outlier(), EXAMPLE, [{"image": image}], 0.5, 8)
+
+
+@pytest.mark.parametrize("num_done", [0, 1])
+def test_the_search_goes_on_at_the_input_where_it_was_killed(num_done: int) -> None:
+    """The samples are looked at once, and every input on its own."""
+    context = replace(make_context(), checkpoints=Memory())
+
+    def search(unit: Unit) -> tuple[Model, dict[str, float]]:
+        return smoothed(model_with_outlier(), EXAMPLE, [rows()], None, 8, unit)
+
+    def killed(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+        if label == f"smoothing-{num_done}":
+            raise Crash
+        return context.unit(label, compute)
+
+    with pytest.raises(Crash):
+        search(killed)
+    computed: list[str] = []
+
+    def counted(label: str, compute: Callable[[], Checkpoint]) -> Checkpoint:
+        return context.unit(label, lambda: (computed.append(label), compute())[1])
+
+    changed, strengths = search(counted)
+    whole, found = search(at_once)
+    assert computed == [f"smoothing-{number}" for number in range(num_done, len(strengths))]
+    assert strengths == found
+    assert same(changed.module.state_dict(), whole.module.state_dict())
