@@ -213,7 +213,9 @@ def remove(store: Store, removal: Removal, known: Sequence[Record]) -> str:
     with free as is_free:
         if not is_free:
             return "somebody works on it"
-        with claim(leases):
+        with claim(leases) as is_claimed:
+            if not is_claimed:
+                return "somebody else cleans, or begins, and does not come to an end"
             # Those that had no keys are read again: they may have begun to look for results.
             if removal.lease in keys_of(records(store, [record for record in known if record.keys])):
                 return "a run that began meanwhile needs it"

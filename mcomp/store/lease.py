@@ -22,6 +22,7 @@ from mcomp.store.disk import Disk, explained
 
 NOTE_LIMIT_BYTES = 4096
 CLAIM = "claim"
+CLAIM_SECONDS = 10.0
 
 
 @contextmanager
@@ -54,16 +55,19 @@ def hold_if_free(disk: Disk, folder: Path, name: str) -> Iterator[bool]:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[None]:
+def claim(folder: Path) -> Iterator[bool]:
     """Hold, for a moment, the lock under which runs say what they need, and cleaners look and take away.
 
-    Without it a run could find a result after a cleaner saw that nobody needs it, and before it went.
+    Without it a run could find a result after a cleaner saw that nobody needs it, and before it went. Says
+    whether it is held: whoever has it reads and writes a few small files, and one that does not give it back,
+    because it was stopped, is not waited for. A run goes on without it, a cleaner does not.
     """
-    lock = FileLock(folder / f"{CLAIM}.lock")
-    with explained("lock", folder):
-        lock.acquire()
+    path = folder / f"{CLAIM}.lock"
+    lock = FileLock(path)
+    with explained("lock", path), suppress(Timeout):
+        lock.acquire(timeout=CLAIM_SECONDS)
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 

@@ -56,9 +56,9 @@ class SweepRun:
 
     def execute(self) -> SweepRecord:
         """Run every job; one that fails does not stop the others. The record is kept whatever happens."""
-        self.folder.write_plan(self.sweep.content(self.imports))
-        DIGESTS.get().keep()  # its jobs plan too, in processes of their own
         with self.folder.under_way():
+            self.folder.write_plan(self.sweep.content(self.imports))
+            DIGESTS.get().keep()  # its jobs plan too, in processes of their own
             self.keep("running")
             try:
                 self.answer(work := Work(self.sweep, self.store))

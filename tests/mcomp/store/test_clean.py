@@ -360,6 +360,20 @@ class PausingDisk(FaultyDisk):
         assert self.may_go_on.wait(timeout=20)
 
 
+def test_a_run_begins_and_a_cleaner_takes_nothing_while_a_cleaner_that_was_stopped_holds_the_claim(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "CLAIM_SECONDS", 0.1)
+    publish(store, "d")
+    known = records(store)
+    (only,) = listed(store)
+    with lease_module.claim(store.root / "leases"):
+        assert remove(store, only, known) == "somebody else cleans, or begins, and does not come to an end"
+        with store.new_run("late").under_way([key("d")]):
+            assert is_there(store, "d")
+    assert is_there(store, "d")
+
+
 def test_who_waits_for_a_result_that_is_being_removed_makes_it_anew(store: Store) -> None:
     publish(store, "d")
     known, (only,), disk = records(store), listed(store), PausingDisk()

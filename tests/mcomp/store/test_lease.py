@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mcomp.errors import StoreError
+from mcomp.store import lease
 from mcomp.store.disk import Disk
-from mcomp.store.lease import hold, hold_if_free, is_held, is_left_behind, temporary_name
+from mcomp.store.lease import claim, hold, hold_if_free, is_held, is_left_behind, temporary_name
 from tests.mcomp.store.faults import FaultyDisk
 
 
@@ -46,6 +47,18 @@ def test_the_files_of_a_lease_may_be_removed_by_its_holder(tmp_path: Path) -> No
             assert is_free
     with hold(Disk(), tmp_path, "a", silent):
         assert is_held(tmp_path, "a")
+
+
+def test_a_claim_is_given_back_and_one_that_is_not_is_waited_for_only_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "CLAIM_SECONDS", 0.1)
+    with claim(tmp_path) as is_held_now:
+        assert is_held_now
+        with claim(tmp_path) as is_held_too:
+            assert not is_held_too
+    with claim(tmp_path) as is_held_again:
+        assert is_held_again
 
 
 def test_a_note_that_cannot_be_written_leaves_no_lease(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -38,6 +39,9 @@ from tests.mcomp.store.example import RUN as FURNISHED_RUN
 from tests.mcomp.store.example import SWEEP, flip, furnish, is_whole, key, key_json, save_state
 from tests.mcomp.store.faults import FaultyDisk
 from tests.mcomp.store.protocols import DEAD, NOW, OF_OUTSIDE, OUTSIDE, in_memory, make_template, tried, wrong
+
+# As long as a run that need not wait takes to begin, and many times more.
+A_MOMENT_SECONDS = 1.0
 
 
 class Template(NamedTuple):
@@ -193,6 +197,31 @@ def cleaned_as_a_run_begins(kept: Store) -> list[str]:
     return lost(kept, "a")
 
 
+def cleaned_between_looking_and_taking(kept: Store) -> list[str]:
+    """A run begins when a cleaner has looked whether one needs a result, and before it takes that away."""
+    found: list[Artifact | None] = []
+
+    def begin() -> None:
+        with kept.new_run("late").under_way([key("a")]):
+            found.append(kept.find(key("a"), key_json("a")))
+
+    late, known = Thread(target=begin), records.records(kept)
+    going = removals(kept, Rules(keep_runs=0), known, NOW)
+
+    def looked(*arguments: Any) -> Any:
+        seen = records.records(*arguments)
+        late.start()
+        late.join(A_MOMENT_SECONDS)
+        return seen
+
+    with patch.object(clean, "records", looked):
+        remove(kept, next(each for each in going if each.lease == key("a")), known)
+    late.join()
+    with suppress(CorruptArtifact, StoreError, FileNotFoundError):
+        return [] if found[0] is None or is_whole(found[0], "a") else ["what a run found changed"]
+    return ["what a run found was taken away"]
+
+
 def cleaned_while_a_run_goes_on(kept: Store) -> list[str]:
     with kept.new_run("long").under_way([key("a")]):
         cleaned(kept)
@@ -307,6 +336,10 @@ def nothing_said(self: Run, keys: object) -> Any:
     return nullcontext()
 
 
+def unclaimed(folder: Path) -> Any:
+    return nullcontext(True)
+
+
 def always_free(disk: Disk, folder: Path, name: str) -> Any:
     return nullcontext(True)
 
@@ -377,6 +410,12 @@ MUTANTS: dict[str, Mutant | Left] = {
     ),
     "clean does not look for runs that began meanwhile": Mutant(
         clean, "records", lambda kept, known: [], partial(with_furnished, cleaned_as_a_run_begins)
+    ),
+    "clean does not claim": Mutant(
+        clean, "claim", unclaimed, partial(with_furnished, cleaned_between_looking_and_taking)
+    ),
+    "a run does not claim": Mutant(
+        runs, "claim", unclaimed, partial(with_furnished, cleaned_between_looking_and_taking)
     ),
     "clean does not spare runs under way": Mutant(
         Record, "is_under_way", False, partial(with_furnished, cleaned_while_a_run_goes_on)
