@@ -7,7 +7,8 @@ bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -60,9 +61,22 @@ class SavedModel(Config):
     tied: dict[str, str] = {}
     imported: tuple[ModuleName, ...] = Field(default=(), alias="import")
 
+    def as_json(self) -> bytes:
+        """Return it as canonical JSON."""
+        return canonical(self.model_dump(mode="json", by_alias=True))
+
 
 def save_model(model: Model, folder: Path) -> None:
     """Write a model into `folder`, which is made if it is missing."""
+    saved, tensors = parts(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without metadata: two or more keys of it come out in another order in each process (safetensors#584).
+    (folder / WEIGHTS).write_bytes(save(tensors))
+    (folder / MODEL).write_bytes(saved.as_json() + b"\n")
+
+
+def parts(model: Model) -> tuple[SavedModel, dict[str, Tensor]]:
+    """Return what is kept of a model: how it was built and changed, and its tensors by name."""
     arguments = model.spec.spec()
     kind = arguments.pop("type")
     module_tensors, tied = untied(model.module.state_dict())
@@ -78,11 +92,7 @@ def save_model(model: Model, folder: Path) -> None:
         tied=tied,
         **{"import": own_modules(model)},
     )
-    stored = {name: stored_copy(tensor) for name, tensor in {**module_tensors, **state}.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    # Without metadata: two or more keys of it come out in another order in each process (safetensors#584).
-    (folder / WEIGHTS).write_bytes(save(stored))
-    (folder / MODEL).write_bytes(canonical(saved.model_dump(mode="json", by_alias=True)) + b"\n")
+    return saved, {name: stored_copy(tensor) for name, tensor in {**module_tensors, **state}.items()}
 
 
 def own_modules(model: Model) -> tuple[str, ...]:
@@ -114,7 +124,11 @@ def load_model(folder: Path) -> Model:
 
     Raises CheckpointError if a file is broken, or an architecture or edit is not installed as it was.
     """
-    saved = read_saved(folder)
+    return rebuilt(read_saved(folder), partial(read_tensors, folder / WEIGHTS), folder)
+
+
+def rebuilt(saved: SavedModel, read: Callable[[], dict[str, Tensor]], folder: Path) -> Model:
+    """Return the model of what `parts` gave; `folder` is where it lies. Raises as `load_model`."""
     spec = saved_spec(saved, folder)
     edits = tuple(saved_edit(edit, saved, folder) for edit in saved.edits)
     with torch.random.fork_rng(devices=[]):
@@ -122,7 +136,7 @@ def load_model(folder: Path) -> Model:
         torch.default_generator.manual_seed(0)
         module = built(spec, folder)
         state = replayed(edits, module, folder)
-    tensors, kept_state = read_weights(folder, state)
+    tensors, kept_state = split_tensors(read(), state, folder)
     require_fit(
         state, {name: kept_state[name] for name in state if name in kept_state}, str(folder), same_dtype
     )
@@ -200,15 +214,17 @@ def replayed(edits: tuple[Edit, ...], module: nn.Module, folder: Path) -> State:
     return state
 
 
-def read_weights(folder: Path, replayed: State) -> tuple[dict[str, Tensor], State]:
+def split_tensors(
+    stored: Mapping[str, Tensor], replayed: State, folder: Path
+) -> tuple[dict[str, Tensor], State]:
     """Return the module's tensors by name, and the edits' tensors, masks as those of the replayed edits."""
-    stored, masks = with_zeros(read_tensors(folder / WEIGHTS), replayed, str(folder))
+    whole, masks = with_zeros(stored, replayed, str(folder))
     state = masks | {
         name.removeprefix(STATE_PREFIX): tensor
-        for name, tensor in stored.items()
+        for name, tensor in whole.items()
         if name.startswith(STATE_PREFIX)
     }
-    return {name: tensor for name, tensor in stored.items() if not name.startswith(STATE_PREFIX)}, state
+    return {name: tensor for name, tensor in whole.items() if not name.startswith(STATE_PREFIX)}, state
 
 
 def with_tied(tensors: Mapping[str, Tensor], saved: SavedModel) -> dict[str, Tensor]:
@@ -237,5 +253,5 @@ def folder_tensors(folder: Path) -> dict[str, Tensor]:
             f"{folder} was changed since it was built ({kinds}), which weights alone do not carry; "
             "start from its recipe: {recipe: ...}"
         )
-    tensors, _ = read_weights(folder, {})
+    tensors, _ = split_tensors(read_tensors(folder / WEIGHTS), {}, folder)
     return with_tied(tensors, saved)

@@ -88,8 +88,20 @@ def torch_output(path, session, inputs):
         return module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
 
 
+def safetensors_output(path, session, inputs):
+    """Return the output of the model that mcomp rebuilds."""
+    from mcomp.measure.runtime import find_runtime
+
+    return find_runtime("safetensors").session(path).run(inputs)
+
+
 INPUTS = {"image": image_inputs, "text": text_inputs}
-OUTPUTS = {"onnxruntime": onnxruntime_output, "openvino": openvino_output, "torch": torch_output}
+OUTPUTS = {
+    "onnxruntime": onnxruntime_output,
+    "openvino": openvino_output,
+    "torch": torch_output,
+    "safetensors": safetensors_output,
+}
 
 
 def predict(folder: Path, said: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
@@ -17,21 +18,19 @@ from mcomp.measure.divergence import LAYERS, Recorder, norm_behind
 from mcomp.measure.runtime import Runtime, Session, Sizes, refused, require_file, require_inputs
 
 
-class ProgramSession:
-    """A loaded .pt2 file. Raises StageError if torch refuses it."""
+class ModuleSession:
+    """A module of torch that was read from a file."""
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        require_file(path)
-        self.path, self.threads = path, threads
-        try:
-            program = torch.export.load(path)
-        except Exception as error:  # it raises whatever the pieces of the archive do
-            raise refused(TorchProgram.title, "load", path, error) from error
-        self.input_sizes: Mapping[str, Sizes] = input_sizes(program)
-        self.input_types: Mapping[str, np.dtype[Any]] = {
-            name: numpy_type(value.dtype) for name, value in input_values(program).items()
-        }
-        self.module = program.module()
+    def __init__(
+        self,
+        path: Path,
+        module: nn.Module,
+        input_sizes: Mapping[str, Sizes],
+        input_types: Mapping[str, np.dtype[Any]],
+        threads: int = 1,
+    ) -> None:
+        self.path, self.module, self.threads = path, module, threads
+        self.input_sizes, self.input_types = input_sizes, input_types
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the first output for inputs by name. Raises StageError if they do not fit the file."""
@@ -40,10 +39,21 @@ class ProgramSession:
         try:
             with torch.no_grad(), num_threads(self.threads):
                 output = self.module(**given)
-        except Exception as error:  # as above
+        except Exception as error:  # it raises whatever the operators do
             raise refused(TorchProgram.title, "run", self.path, error) from error
         first = output[0] if isinstance(output, tuple | list) else output
         return np.asarray(first.numpy())
+
+
+def loaded(path: Path, threads: int = 1) -> ModuleSession:
+    """Return a .pt2 file ready to run. Raises StageError if torch refuses it."""
+    require_file(path)
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # it raises whatever the pieces of the archive do
+        raise refused(TorchProgram.title, "load", path, error) from error
+    types = {name: numpy_type(value.dtype) for name, value in input_values(program).items()}
+    return ModuleSession(path, program.module(), input_sizes(program), types, threads)
 
 
 class TorchProgram(Runtime):
@@ -53,11 +63,11 @@ class TorchProgram(Runtime):
     title = "PyTorch"
 
     def load(self, path: Path, threads: int = 1) -> Session:
-        return ProgramSession(path, threads)
+        return loaded(path, threads)
 
     def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what it computes at each layer, known by the name of its weight."""
-        module = ProgramSession(path).module
+        module = loaded(path).module
         assert isinstance(module, GraphModule)
         recorder = Recorder(module, dict(layer_ends(module)))
         names = [str(node.target) for node in module.graph.find_nodes(op="placeholder")]

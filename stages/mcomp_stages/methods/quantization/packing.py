@@ -25,8 +25,8 @@ from mcomp_stages.methods.quantization.weights.pack import num_bytes, packed, un
 WIDEST_PACKED = 7  # at 8 bits the float weights stay, to train on
 
 
-def with_packed_weights(model: Model, example: Mapping[str, Tensor]) -> Model:
-    """Return a model whose weights below 8 bits are what they are rounded to, kept as codes.
+def with_packed_weights(model: Model, example: Mapping[str, Tensor], widest: int = WIDEST_PACKED) -> Model:
+    """Return a model whose weights of up to `widest` bits are what they are rounded to, kept as codes.
 
     What it computes is the same. Grids that followed a weight are stored now. A weight under several names
     stays as it is.
@@ -39,7 +39,7 @@ def with_packed_weights(model: Model, example: Mapping[str, Tensor]) -> Model:
     assert isinstance(graph, QuantizedGraph)
     own = dict(result.module.named_parameters(remove_duplicate=False))
     once = [name for name, each in own.items() if sum(each is other for other in own.values()) == 1]
-    chosen = [name for name, site in edit.weights.items() if site.bits <= WIDEST_PACKED and name in once]
+    chosen = [name for name, site in edit.weights.items() if site.bits <= widest and name in once]
     sites, methods = dict(edit.weights), dict(edit.methods)
     for name in chosen:
         integers = graph.weight_quantizers()[name].integers(own[name])

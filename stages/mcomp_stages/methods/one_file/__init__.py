@@ -1,0 +1,1 @@
+"""Models as one safetensors file with packed weights."""
