@@ -146,10 +146,12 @@ def known_key(mistake: Mistake, model: type[BaseModel], data: Any) -> str:
     """Return what to write for an unknown key: the nearest, where it belongs, or all that there are."""
     keys = possible_keys(model, mistake.location)
     key = mistake.path[-1]
-    given = [f"{name}.{key}" for name, value in data.items() if len(mistake.path) == 1 and holds(value, key)]
+    if near := did_you_mean(str(key), keys):
+        return near
+    values = data.items() if len(mistake.path) == 1 else ()
+    given = [f"{name}.{key}" for name, value in values if isinstance(value, dict) and key in value]
     place = elsewhere(model, mistake.location) or (given[0] if len(given) == 1 else "")
-    near = did_you_mean(str(key), keys) or (f"did you mean '{place}'?" if place else "")
-    return near or f"possible here: {', '.join(keys)}"
+    return f"did you mean '{place}'?" if place else f"possible here: {', '.join(keys)}"
 
 
 def written_out(mistake: Mistake, model: type[BaseModel]) -> str:

@@ -22,9 +22,9 @@ from mcomp.recipe.places import KeyPath, Place, Places, dotted, in_order
 from mcomp.recipe.scalars import AmbiguousScalar, read_plain
 from mcomp.recipe.syntax import in_words
 
-# Ten times what the longest recipes need, and read in less than a tenth of a second.
+# Seven times what the longest recipes need, and read in less than a tenth of a second.
 MAX_BYTES = 64 * 1024
-MAX_NODES = 1_500
+MAX_NODES = 1_000
 MAX_DEPTH = 40
 MAX_SCALAR = 16 * 1024
 MAX_PROBLEMS = 100
