@@ -23,7 +23,7 @@ from mcomp.measure.macs import count_macs
 from mcomp.measure.memory import PeakMemory, free_bytes
 from mcomp.measure.runtime import Exported, find_runtime
 from mcomp.measure.served import at_sizes, serve, versus
-from mcomp.measure.size import parameter_count
+from mcomp.measure.size import num_bytes, parameter_count
 from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
@@ -35,6 +35,7 @@ from mcomp.store.checkpoints import StepCheckpoints
 from mcomp.store.disk import FULL
 from mcomp.store.layout import FILES, MODEL, REPORT
 from mcomp.store.ledger import Figures, Served
+from mcomp.store.preflight import require_room
 from mcomp.store.shared import SharedResults
 from mcomp.store.store import Store
 from mcomp.task import TaskConfig
@@ -58,6 +59,8 @@ class Executor:
             content.mkdir()
             context = self.context(step, scratch)
             source = self.model(step.source)
+            if isinstance(step.source, Origin):  # how large it is, is known only now
+                require_room(self.store, step.label, num_bytes(source.module), step.config)
             result = step.config.run(source, context)
             require_effect(result, source)
             write_content(content, result, measure(result, source, context), context.data.facts, scratch)

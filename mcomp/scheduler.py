@@ -209,13 +209,21 @@ class Scheduler:
         name = measurement_name(self.plan, step, *artifacts)
         known = read_figures(self.store, Pair, step.key, name)
         if known is None:
-            self.reporter.log("measuring the exported file and the baseline's in turns")
-            with self.store.workspace(step.key) as scratch:
-                files = (exported(each, step) for each in artifacts)
-                result, other = self.executor.serve(step, scratch, *files)
-            known = Pair(result=result, baseline=other)
-            self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
+            with self.store.lease(step.key, lambda why: self.reporter.log(f"{step.label}: {why}")):
+                # Somebody else may have taken them while we waited.
+                known = read_figures(self.store, Pair, step.key, name)
+                if known is None:
+                    known = self.measure(step, *artifacts)
+                    self.store.put_measurement(step.key, name, known.model_dump(mode="json"))
         return known
+
+    def measure(self, step: Step, result: Artifact, baseline: Artifact) -> Pair:
+        """Measure one exported file and the baseline's."""
+        self.reporter.log("measuring the exported file and the baseline's in turns")
+        with self.store.workspace(step.key) as scratch:
+            files = (exported(each, step) for each in (result, baseline))
+            served = self.executor.serve(step, scratch, *files)
+        return Pair(result=served[0], baseline=served[1])
 
     def found(self, step: Step) -> Artifact:
         """Return the result of a step that was done. Raises CorruptArtifact if it broke since."""

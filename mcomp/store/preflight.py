@@ -24,11 +24,11 @@ def require_room(store: Store, step: str, model_bytes: int, config: BaseModel) -
     states = model_bytes * sum(map(copies, trainings(config)))
     free = store.disk.free_bytes(store.root)
     if free < model_bytes + states:
-        parts = [f"{model_bytes:,} for the result"]
+        parts = [f"{model_bytes:,} bytes for the result"]
         parts += [f"{states:,} for checkpoints"] if states else []
         raise StoreFull(
             f"{step} was not started: it needs about {' and '.join(parts)}, and the disk of {store.root} has "
-            f"{free:,} bytes free; make room (see mcomp clean), or name another store with --store"
+            f"{free:,} free; make room (see mcomp clean), or name another store with --store"
         )
 
 

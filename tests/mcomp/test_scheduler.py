@@ -136,6 +136,26 @@ def test_what_another_process_finished_while_this_one_waited_is_a_hit(
     assert statuses(execute(plan(), store).ledger) == [f"{stage} hit" for stage in ALL]
 
 
+def test_what_another_process_measures_meanwhile_is_not_measured_at_the_same_time(
+    plan: MakePlan, store: Store
+) -> None:
+    """Two that measure at once would disturb each other."""
+    planned, reporter, told = plan(), Quiet(), Event()
+    key = execute(planned, store).ledger.rows[2].key
+    (figures,) = (path for path in store.glob(f"measurements/{key}/*") if path.name != "cost.json")
+    taken = figures.read_bytes()
+    figures.unlink()
+    reporter.log = lambda message: (reporter.said.append(message), told.set())  # type: ignore[method-assign, assignment, return-value]
+    with store.lease(key, pytest.fail):
+        waiting = Thread(target=execute, args=(planned, Store(store.root), reporter))
+        waiting.start()
+        assert told.wait(60)
+        figures.write_bytes(taken)
+    waiting.join(60)
+    assert len(reporter.said) == 1
+    assert reporter.said[0].startswith("toy/export: waiting for process ")
+
+
 def test_rows_say_what_a_model_and_a_file_are(plan: MakePlan, store: Store) -> None:
     ledger = execute(plan(), store).ledger
     fit, export = ledger.rows[0], ledger.rows[2]
@@ -306,14 +326,23 @@ def test_a_full_disk_at_any_moment_is_said_and_the_next_run_finishes(plan: MakeP
 def test_a_step_without_room_for_its_result_is_not_started_and_the_others_are_kept(
     plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.disk, "free_bytes", lambda folder: 10)
+    monkeypatch.setattr(store.disk, "free_bytes", lambda folder: 100)
     reporter = Quiet()
-    with pytest.raises(StoreFull, match=r"toy/more was not started: it needs about [\d,]+ for the result"):
+    with pytest.raises(StoreFull, match=r"toy/more was not started: it needs about [\d,]+ bytes for the res"):
         execute(plan(), store, reporter)
     assert statuses(last_ledger(store)) == ["fit computed", "more failed"]
     assert unfinished(store.root) == []
     monkeypatch.undo()
     assert statuses(execute(plan(), store).ledger)[:2] == ["fit hit", "more computed"]
+
+
+def test_a_model_that_is_made_anew_is_counted_when_it_is_made(
+    plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.disk, "free_bytes", lambda folder: 35)
+    with pytest.raises(StoreFull, match="toy/fit was not started: it needs about 36 bytes for the result"):
+        execute(plan(), store)
+    assert unfinished(store.root) == []
 
 
 def files_below_names(outcome: Outcome) -> dict[str, bytes]:

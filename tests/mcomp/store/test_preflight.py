@@ -58,8 +58,8 @@ def test_a_full_disk_is_told_with_the_step_and_the_figures(tmp_path: Path) -> No
     with pytest.raises(StoreFull) as caught:
         require_room(Store(tmp_path, SmallDisk(5000)), "tiny/qat", 1000, Once(training=MOMENTUM))
     assert str(caught.value) == (
-        "tiny/qat was not started: it needs about 1,000 for the result and 9,000 for checkpoints, and the "
-        f"disk of {tmp_path} has 5,000 bytes free; make room (see mcomp clean), or name another store with "
+        "tiny/qat was not started: it needs about 1,000 bytes for the result and 9,000 for checkpoints, and "
+        f"the disk of {tmp_path} has 5,000 free; make room (see mcomp clean), or name another store with "
         "--store"
     )
 
