@@ -17,7 +17,8 @@ from typing import Any
 
 from mcomp.store.disk import Disk
 
-ALL_SUBSETS_UP_TO = 5
+ALL_SUBSETS_UP_TO = 5  # open changes; the `slow` tests try all of all: there are at most 11 at once
+NO_LIMIT = 99
 
 
 class RecordingDisk(Disk):

@@ -15,9 +15,10 @@ from mcomp.stage import Checkpoint
 from mcomp.store.checkpoints import NUMBERS, TENSORS, StepCheckpoints
 from mcomp.store.disk import Disk
 from mcomp.store.store import FOLDERS, Store
+from tests.mcomp.store import powercut
 from tests.mcomp.store.example import key
 from tests.mcomp.store.faults import FaultyDisk, Killed
-from tests.mcomp.store.powercut import Machine, RecordingDisk, states
+from tests.mcomp.store.powercut import NO_LIMIT, Machine, RecordingDisk, states
 from tests.mcomp.store.test_powercut import lay_out
 
 HERE = {"machine": "a", "threads": "1"}
@@ -289,6 +290,16 @@ def syncs(trace: Trace, top: Path) -> list[int]:
         if name != "done":
             machine.do(name, *arguments)
     return found[2:]  # without those of the store itself
+
+
+@pytest.mark.slow
+def test_whatever_is_lost_of_what_is_not_synced_a_state_that_was_said_to_be_kept_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(powercut, "ALL_SUBSETS_UP_TO", NO_LIMIT)
+    for folder in (top := tmp_path / "recorded", scratch := tmp_path / "scratch"):
+        folder.mkdir()
+    assert not is_lost(recorded(top), top, scratch)
 
 
 def test_a_power_cut_takes_nothing_that_was_said_to_be_kept_and_every_sync_is_needed(tmp_path: Path) -> None:

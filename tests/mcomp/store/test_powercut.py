@@ -13,9 +13,10 @@ import pytest
 
 from mcomp.errors import StoreError
 from mcomp.store.store import FOLDERS, Store
+from tests.mcomp.store import powercut
 from tests.mcomp.store.example import ABOUT, content, is_whole, key, key_json, ledger
 from tests.mcomp.store.faults import FaultyDisk
-from tests.mcomp.store.powercut import Machine, RecordingDisk, State, states
+from tests.mcomp.store.powercut import NO_LIMIT, Machine, RecordingDisk, State, states
 
 TAMPERED = b"changed by somebody"
 Trace = list[tuple[Any, ...]]
@@ -171,6 +172,15 @@ def test_a_power_cut_tears_nothing_and_loses_nothing_acknowledged(
     recorded: tuple[Trace, Path], judge: Judge
 ) -> None:
     assert judge.first_problem(*recorded) == ""
+
+
+@pytest.mark.slow
+def test_whatever_is_lost_of_what_is_not_synced_nothing_is_torn(
+    recorded: tuple[Trace, Path], judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(powercut, "ALL_SUBSETS_UP_TO", NO_LIMIT)
+    assert judge.first_problem(*recorded) == ""
+    print(f"{len(judge.verdicts)} states")
 
 
 def test_every_sync_is_needed(recorded: tuple[Trace, Path], judge: Judge) -> None:

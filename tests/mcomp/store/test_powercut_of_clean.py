@@ -14,9 +14,10 @@ from mcomp.store.clean import Rules, removals, remove
 from mcomp.store.records import records
 from mcomp.store.runs import Run
 from mcomp.store.store import Store
+from tests.mcomp.store import powercut
 from tests.mcomp.store.example import is_whole, key, key_json, ledger
 from tests.mcomp.store.faults import FaultyDisk
-from tests.mcomp.store.powercut import RecordingDisk, states
+from tests.mcomp.store.powercut import NO_LIMIT, RecordingDisk, states
 from tests.mcomp.store.protocols import NOW, OLD_RUN, RUN, in_memory
 from tests.mcomp.store.test_powercut import lay_out, publish
 
@@ -83,6 +84,14 @@ def scratch() -> Iterator[Path]:
 
 
 def test_a_power_cut_during_a_clean_tears_nothing(recorded: tuple[Trace, Path], scratch: Path) -> None:
+    assert first_problem(*recorded, scratch) == ""
+
+
+@pytest.mark.slow
+def test_whatever_is_lost_during_a_clean_nothing_is_torn(
+    recorded: tuple[Trace, Path], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(powercut, "ALL_SUBSETS_UP_TO", NO_LIMIT)
     assert first_problem(*recorded, scratch) == ""
 
 
