@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.hostile.programs import packed
 from tests.stages.data.pictures import digits_folder
 from tests.stages.data.words import SENTENCES, word_tokenizer
 
@@ -60,6 +61,7 @@ def write_files(page: Path, folder: Path) -> None:
     np.savez(folder / "digits.npz", image=image, target=np.arange(100) % 10)
     (folder / "sentences.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     word_tokenizer(folder / "tokenizer")
+    (folder / "model.pt2").write_bytes(packed())
     (folder / "reviews").mkdir(exist_ok=True)
     rows = [f"{text},{number % 2}" for number, text in enumerate(SENTENCES)]
     (folder / "reviews" / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")

@@ -21,6 +21,7 @@ from mcomp_stages.data.array_files import MOST_ARRAYS, UNPACKED_BYTES
 from mcomp_stages.data.image_file import MAX_PIXELS
 from mcomp_stages.data.text_lines import TEXT_LIMIT_BYTES
 from mcomp_stages.data.tokenizer_file import TOKENIZER_LIMIT_BYTES
+from mcomp_stages.models.exported_archive import JSON_LIMIT_BYTES
 from mcomp_stages.models.huggingface_folder import CONFIG_LIMIT_BYTES, MOST_CLASSES
 from tests.docs.pages import ROOT
 from tests.docs.test_reliability import names_in
@@ -55,6 +56,7 @@ def test_the_attacks_are_counted() -> None:
         f"| the header of a safetensors file | {HEADER_LIMIT_BYTES // MIB} MiB |",
         f"| an index of a checkpoint in parts | {INDEX_LIMIT_BYTES // MIB} MiB |",
         f"| `config.json` of a hub folder | {CONFIG_LIMIT_BYTES // MIB} MiB |",
+        f"| the graph of a program of torch.export | {JSON_LIMIT_BYTES // MIB} MiB |",
         f"| `model.json` | {MODEL_LIMIT_BYTES // MIB} MiB |",
         f"| a manifest, a key, the numbers of a checkpoint | {MANIFEST_LIMIT_BYTES // MIB} MiB |",
         f"| a manifest, a key, the numbers of a checkpoint | {NUMBERS_LIMIT_BYTES // MIB} MiB |",

@@ -18,6 +18,7 @@ from tests.hostile import (
     onnx_files,
     own_plugins,
     pickles,
+    programs,
     recipes,
     reports,
     saved_models,
@@ -34,6 +35,7 @@ SECRET = "hunter2"  # in the environment; no one may tell it
 ATTACKS = {
     **named("recipes", recipes.ATTACKS),
     **named("pickles", pickles.ATTACKS),
+    **named("programs", programs.ATTACKS),
     **named("headers", headers.ATTACKS),
     **named("saved models", saved_models.ATTACKS),
     **named("hub folders", hub_folders.ATTACKS),
@@ -67,6 +69,8 @@ def warm_up(folder: Path) -> None:
     pickles.load(folder)
     (folder / "w.safetensors").write_bytes(headers.encoded(json.dumps(headers.GOOD).encode()))
     headers.load(folder)
+    (folder / "m.pt2").write_bytes(programs.packed())
+    programs.start(folder)
     saved_models.save(folder / "model")
     saved_models.load(folder / "model")
     saved_models.start(folder / "model")

@@ -16,6 +16,7 @@ SOURCES: dict[str, str] = {
     "modelaudit-1408": "github.com/promptfoo/modelaudit/pull/1408: two members of an archive with one name",
     "cve-2025-32434": "CVE-2025-32434: code run by torch.load(weights_only=True) before PyTorch 2.6",
     "cve-2026-24747": "CVE-2026-24747: what weights_only did not check before PyTorch 2.10",
+    "torch-export": "torch 2.13, torch.export.load: what it unpickles, evaluates, imports and calls",
     "fifield": "Fifield 2019, A better zip bomb (USENIX WOOT 19): members that overlap",
     "zip-slip": "Snyk 2018, Zip Slip: names in an archive that lead out of a folder (CWE-22)",
     "safetensors": "the safetensors format, its limits and checks (github.com/huggingface/safetensors)",

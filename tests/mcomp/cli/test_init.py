@@ -24,6 +24,7 @@ NAMES = tuple(USUAL_STAGES)
 ORDERS = [order for length in range(1, len(NAMES) + 1) for order in itertools.combinations(NAMES, length)]
 TRAINED_FIRST = [order for order in ORDERS if order[0] in ("train", "distill")]
 NEED_TORCHVISION = ("timm", "torchvision")
+NEED_A_FILE = ("exported",)
 MODELS, DATA = (
     ("resnet", "lenet5", "mobilenet_v2", "efficientnet_lite", "vgg_bn", "vit", "transformers"),
     ("digits", "image_folder", "arrays", "mnist5k"),
@@ -50,7 +51,7 @@ def written() -> list[str]:
 
 
 def test_every_model_and_data_set_is_offered_here() -> None:
-    assert {*MODELS, *NEED_TORCHVISION} == plugins.installed("models").keys()
+    assert {*MODELS, *NEED_TORCHVISION, *NEED_A_FILE} == plugins.installed("models").keys()
     assert {*DATA, "sentences", "elpv", "huggingface"} == plugins.installed("data").keys()
 
 
