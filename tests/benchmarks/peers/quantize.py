@@ -3,8 +3,8 @@
     python tests/benchmarks/peers/quantize.py PEER FP32.onnx SAMPLES.npz OUT.onnx
 
 Each function below is what a user of that peer writes, so its lines are counted; it takes the path of the
-file, the calibration samples as what a session is fed with, one by one, and the path of the result. Prints one
-JSON object: the wall-clock seconds and the lines.
+file, the calibration samples as what a session is fed with, one by one, and the path of the result. Prints
+one JSON object: the wall-clock seconds and the lines.
 """
 
 from __future__ import annotations

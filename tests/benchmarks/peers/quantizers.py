@@ -86,9 +86,9 @@ def quantized(name: str, python: str, fp32: Path, samples: Path, folder: Path) -
     return Result(name, out, **json.loads(told.read_text()))
 
 
-def ours(recipe: Path, store: Path) -> tuple[Result, Path]:
+def ours(recipe: Path, store: Path, overrides: Sequence[str] = ()) -> tuple[Result, Path]:
     """Run the recipe; return its file and the baseline's."""
-    outcome = mcomp.run(recipe, store=store)
+    outcome = mcomp.run(recipe, overrides, store=store)
     rows = outcome.ledger.rows
     export = next(row for row in rows if row.served is not None)
     baseline = next(row for row in rows if row.stage.startswith(f"{export.stage} of the baseline"))
