@@ -8,6 +8,7 @@ Reads `preprocessing.json` and `labels.json` beside it, and prints the answer as
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,12 @@ def torch_output(path, session, inputs):
     """Return the output of PyTorch."""
     import torch
 
+    with zipfile.ZipFile(path) as archive:
+        is_compiled = any("/data/aotinductor/" in name for name in archive.namelist())
     with torch.no_grad():
-        module = torch.export.load(path).module()
+        module = (
+            torch._inductor.aoti_load_package(str(path)) if is_compiled else torch.export.load(path).module()
+        )
         return module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
 
 

@@ -1,21 +1,25 @@
-"""PyTorch on the CPU, running a program that torch.export saved (.pt2)."""
+"""PyTorch on the CPU, running a program that torch.export saved (.pt2), or one that AOTInductor compiled."""
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from mcomp.measure.divergence import LAYERS, Recorder, norm_behind
 from mcomp.measure.runtime import Runtime, Session, Sizes, refused, require_file, require_inputs
+
+COMPILED = "/data/aotinductor/"
+INPUTS = "mcomp.inputs"  # of a compiled program, below `extra`: by name the type, and the sizes
 
 
 class ModuleSession:
@@ -24,7 +28,7 @@ class ModuleSession:
     def __init__(
         self,
         path: Path,
-        module: nn.Module,
+        module: Callable[..., Any],
         input_sizes: Mapping[str, Sizes],
         input_types: Mapping[str, np.dtype[Any]],
         threads: int = 1,
@@ -48,12 +52,37 @@ class ModuleSession:
 def loaded(path: Path, threads: int = 1) -> ModuleSession:
     """Return a .pt2 file ready to run. Raises StageError if torch refuses it."""
     require_file(path)
+    if is_compiled(path):
+        return compiled(path, threads)
     try:
         program = torch.export.load(path)
     except Exception as error:  # it raises whatever the pieces of the archive do
         raise refused(TorchProgram.title, "load", path, error) from error
     types = {name: numpy_type(value.dtype) for name, value in input_values(program).items()}
     return ModuleSession(path, program.module(), input_sizes(program), types, threads)
+
+
+def is_compiled(path: Path) -> bool:
+    """Whether a .pt2 file is a package of AOTInductor."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(COMPILED in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def compiled(path: Path, threads: int) -> ModuleSession:
+    """Return a package of AOTInductor ready to run. Raises StageError if torch refuses it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(f"/extra/{INPUTS}"))
+            takes = json.loads(archive.read(name))
+        module = torch._inductor.aoti_load_package(str(path))
+    except Exception as error:  # as above, and what a package of others does not have
+        raise refused(TorchProgram.title, "load", path, error) from error
+    sizes = {name: tuple(told[1:]) for name, told in takes.items()}
+    types = {name: np.dtype(told[0]) for name, told in takes.items()}
+    return ModuleSession(path, module, sizes, types, threads)
 
 
 class TorchProgram(Runtime):
@@ -68,7 +97,8 @@ class TorchProgram(Runtime):
     def layer_values(self, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what it computes at each layer, known by the name of its weight."""
         module = loaded(path).module
-        assert isinstance(module, GraphModule)
+        if not isinstance(module, GraphModule):
+            return {}  # machine code does not tell
         recorder = Recorder(module, dict(layer_ends(module)))
         names = [str(node.target) for node in module.graph.find_nodes(op="placeholder")]
         with torch.no_grad():

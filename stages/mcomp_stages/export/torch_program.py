@@ -6,11 +6,17 @@
 `torch.export.load("model.pt2").module()` needs torch alone: no code of the model, none of mcomp. Quantized
 models keep their integers, and their sums are made in float: such a file is small, and not faster than a
 float one.
+
+With `compile: true` the file is a package of AOTInductor: machine code for processors like this one, which
+`torch._inductor.aoti_load_package("model.pt2")` runs without interpreting a graph. It takes a C++ compiler
+and a minute, and holds a megabyte of code beside the weights.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
 from mcomp_stages.methods.export.sizes import FixedSizes
@@ -27,6 +33,11 @@ class ExportTorch(StageConfig):
 
     type: Literal["export.torch"] = "export.torch"
     fixed: FixedSizes = {}
+    compile: Annotated[bool, Field(description="machine code for this processor, by AOTInductor")] = False
+
+    def timed(self) -> bool:
+        """Whether the machine is in the key: machine code is of its processor."""
+        return self.compile
 
     def run(self, model: Model, context: Context) -> StageResult:
         from mcomp.measure.runtime import find_runtime
@@ -34,11 +45,16 @@ class ExportTorch(StageConfig):
         from mcomp_stages.methods.export.metadata import metadata
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
         from mcomp_stages.methods.export.sizes import with_fixed
+        from mcomp_stages.methods.program.compiled import write_compiled
         from mcomp_stages.methods.program.write import exported_program, write_program
 
         require_masked_zeros(model)
         served = served_graph(model, context.example)
-        program = exported_program(served, with_fixed(context.example, self.fixed))
-        path = write_program(program, context.folder / "model.pt2", metadata(context))
+        example, path = with_fixed(context.example, self.fixed), context.folder / "model.pt2"
+        program = exported_program(served, example)
+        if self.compile:
+            write_compiled(program, example, path, metadata(context))
+        else:
+            write_program(program, path, metadata(context))
         parity = proven(path, find_runtime(self.exports), served, model.quantized, context)
         return StageResult(None, files={path.name: path}, facts={"parity": parity})
