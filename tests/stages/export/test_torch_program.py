@@ -47,13 +47,11 @@ def test_a_program_that_disagrees_fails_the_stage(context: Context, monkeypatch:
         ExportTorch().run(small_model(), context)
 
 
-def test_without_a_compiler_there_is_no_machine_code(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_there_is_no_machine_code(context: Context) -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(StageError, match=r"compile needs a C\+\+ compiler, .*CXX, or leave compile out"):
+    missing = r"compile needs a C\+\+ compiler, .*CXX, or leave compile out"
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(StageError, match=missing):
         ExportTorch(compile=True).run(small_model(), context)
 
 
