@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,19 +40,12 @@ class EfficientNetLiteConfig(ModelConfig):
     ] = None
 
     def fitted_to(self, facts: DataFacts) -> EfficientNetLiteConfig:
-        return self.model_copy(
-            update={
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        return filled(self, in_channels=facts.channels, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights. Raises RecipeError if a size is still open."""
         from mcomp_stages.models.efficientnet_lite_module import GROWTH, EfficientNetLite
 
-        if self.in_channels is None or self.num_classes is None:
-            what = "efficientnet_lite: the data does not say in_channels and num_classes; set them"
-            raise RecipeError(what)
+        in_channels, num_classes = known(self, "in_channels", "num_classes")
         width, depth = GROWTH[self.variant]
-        return EfficientNetLite(width, depth, self.dropout, self.in_channels, self.num_classes)
+        return EfficientNetLite(width, depth, self.dropout, in_channels, num_classes)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,24 +34,14 @@ class LeNet5Config(ModelConfig):
     num_classes: Annotated[int | None, Field(ge=1, description="default: the data's")] = None
 
     def fitted_to(self, facts: DataFacts) -> LeNet5Config:
-        return self.model_copy(
-            update={
-                "image_size": self.image_size or facts.image_size,
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        found = {"image_size": facts.image_size, "in_channels": facts.channels}
+        return filled(self, **found, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network, torch's default weights. Raises RecipeError if a size is open or too small."""
         from mcomp_stages.models.lenet5_module import LeNet5
 
-        if self.image_size is None or self.in_channels is None or self.num_classes is None:
-            raise RecipeError(
-                "lenet5: the data does not say image_size, in_channels and num_classes; set them"
-            )
-        if self.image_size < 12:
-            raise RecipeError(
-                f"lenet5: images of {self.image_size} pixels vanish in its pooling; it needs 12"
-            )
-        return LeNet5(self.image_size, self.in_channels, self.num_classes)
+        image_size, *others = known(self, "image_size", "in_channels", "num_classes")
+        if image_size < 12:
+            raise RecipeError(f"lenet5: images of {image_size} pixels vanish in its pooling; it needs 12")
+        return LeNet5(image_size, *others)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,18 +35,12 @@ class MobileNetV2Config(ModelConfig):
     num_classes: Annotated[int | None, Field(ge=1, description="default: the data's")] = None
 
     def fitted_to(self, facts: DataFacts) -> MobileNetV2Config:
-        return self.model_copy(
-            update={
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        return filled(self, in_channels=facts.channels, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights. Raises RecipeError if a size is still open."""
         from mcomp_stages.models.mobilenet_v2_module import MobileNetV2
 
-        if self.in_channels is None or self.num_classes is None:
-            raise RecipeError("mobilenet_v2: the data does not say in_channels and num_classes; set them")
+        in_channels, num_classes = known(self, "in_channels", "num_classes")
         small = self.stem == "small"
-        return MobileNetV2(self.width, small, self.dropout, self.in_channels, self.num_classes)
+        return MobileNetV2(self.width, small, self.dropout, in_channels, num_classes)

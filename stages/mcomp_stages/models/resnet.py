@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,21 +50,15 @@ class ResNetConfig(ModelConfig):
         return self
 
     def fitted_to(self, facts: DataFacts) -> ResNetConfig:
-        return self.model_copy(
-            update={
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        return filled(self, in_channels=facts.channels, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with He-initialised weights. Raises RecipeError if a size is still open."""
         from mcomp_stages.models import resnet_module
 
-        if self.in_channels is None or self.num_classes is None:
-            raise RecipeError("resnet: the data does not say in_channels and num_classes; set them")
+        in_channels, num_classes = known(self, "in_channels", "num_classes")
         if self.depth in CIFAR_DEPTHS:
             return resnet_module.cifar_resnet(
-                self.depth, self.width or 16, self.shortcut, self.in_channels, self.num_classes
+                self.depth, self.width or 16, self.shortcut, in_channels, num_classes
             )
-        return resnet_module.imagenet_resnet(self.depth, self.width or 64, self.in_channels, self.num_classes)
+        return resnet_module.imagenet_resnet(self.depth, self.width or 64, in_channels, num_classes)

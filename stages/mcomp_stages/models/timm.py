@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,12 +48,7 @@ class TimmConfig(ModelConfig):
         from mcomp_stages.models.installed import require_installed
 
         require_installed("timm", INSTALL)
-        return self.model_copy(
-            update={
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        return filled(self, in_channels=facts.channels, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights. Raises RecipeError if timm cannot."""

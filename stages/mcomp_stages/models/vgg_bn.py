@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,18 +42,12 @@ class VGGConfig(ModelConfig):
     num_classes: Annotated[int | None, Field(ge=1, description="default: the data's")] = None
 
     def fitted_to(self, facts: DataFacts) -> VGGConfig:
-        return self.model_copy(
-            update={
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        return filled(self, in_channels=facts.channels, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights. Raises RecipeError if a size is still open."""
         from mcomp_stages.models.vgg_bn_module import VGG
 
-        if self.in_channels is None or self.num_classes is None:
-            raise RecipeError("vgg_bn: the data does not say in_channels and num_classes; set them")
+        in_channels, num_classes = known(self, "in_channels", "num_classes")
         dropout = self.dropout if self.head == "imagenet" else None
-        return VGG(self.depth, self.width, dropout, self.in_channels, self.num_classes)
+        return VGG(self.depth, self.width, dropout, in_channels, num_classes)

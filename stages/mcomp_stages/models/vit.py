@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp_stages.models.open_sizes import filled, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,22 +49,16 @@ class ViTConfig(ModelConfig):
         return self
 
     def fitted_to(self, facts: DataFacts) -> ViTConfig:
-        return self.model_copy(
-            update={
-                "image_size": self.image_size or facts.image_size,
-                "in_channels": self.in_channels or facts.channels,
-                "num_classes": self.num_classes or facts.num_classes,
-            }
-        )
+        found = {"image_size": facts.image_size, "in_channels": facts.channels}
+        return filled(self, **found, num_classes=facts.num_classes)
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights. Raises RecipeError if a size is open or does not fit."""
         from mcomp_stages.models.vit_module import ViT
 
-        if self.image_size is None or self.in_channels is None or self.num_classes is None:
-            raise RecipeError("vit: the data does not say image_size, in_channels and num_classes; set them")
-        if self.image_size % self.patch:
-            raise RecipeError(f"vit: {self.image_size} pixels a side are no multiple of patch {self.patch}")
+        image_size, *others = known(self, "image_size", "in_channels", "num_classes")
+        if image_size % self.patch:
+            raise RecipeError(f"vit: {image_size} pixels a side are no multiple of patch {self.patch}")
         hidden = round(self.width * self.mlp_ratio)
-        sizes = (self.image_size, self.patch, self.depth, self.width, self.heads, hidden)
-        return ViT(*sizes, self.dropout, self.in_channels, self.num_classes)
+        sizes = (image_size, self.patch, self.depth, self.width, self.heads, hidden)
+        return ViT(*sizes, self.dropout, *others)
