@@ -22,6 +22,10 @@ from mcomp.signals import raise_if_interrupted
 
 DAMPING = 0.01  # as in the papers, relative to the mean of the diagonal
 BLOCK = 128
+# Long calls into native code are cut in parts, so that a signal is heard of within seconds: the side of what is
+# decomposed or inverted in one call, and the multiply-adds of one product.
+LARGEST_SIDE = 1024
+LARGEST_PRODUCT = 2**36
 # Below this share of its mean square, the variance of an input is rounding.
 SMALLEST_VARIANCE = 1e-10
 
@@ -50,7 +54,9 @@ class HessianSum:
         self.squares_GK += exact.square().sum(1)
         if not self.squares_GK.isfinite().all():
             raise ValueError("its inputs on the calibration samples are not finite")
-        self.products_GKK += x_GNK.mT @ x_GNK
+        for part_GNK in torch.split(x_GNK, max(1, LARGEST_PRODUCT // x_GNK.shape[-1] ** 2), dim=1):
+            raise_if_interrupted()
+            self.products_GKK += part_GNK.mT @ part_GNK
         self.num_positions += x_GNK.shape[1]
 
     def hessians(self) -> Tensor:
@@ -91,15 +97,48 @@ def inverse_factor(hessian_KK: Tensor, damping: float = DAMPING) -> Tensor:
     """
     damped = with_damping(hessian_KK, damping)
     # H = M M^T with M upper triangular: the Cholesky factor of H with both axes turned round.
-    lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
+    lower, failed = cholesky(damped.flip(0, 1))
     if failed:
         raise ValueError(
             f"its Hessian is singular or not positive with a damping of {damping:g}; "
             "raise `damping`, or give more calibration samples"
         )
-    identity = torch.eye(len(damped), dtype=damped.dtype, device=damped.device)
-    factor: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-    return factor
+    return inverse_of_upper(lower.flip(0, 1))
+
+
+def cholesky(matrix_KK: Tensor) -> tuple[Tensor, bool]:
+    """Return the lower triangular L with L L^T the matrix, and whether there is none.
+
+    Block after block, each as what the matrix leaves after those before it.
+    """
+    lower_KK = torch.zeros_like(matrix_KK)
+    for start in range(0, len(matrix_KK), LARGEST_SIDE):
+        stop = start + LARGEST_SIDE
+        for row in range(start, len(matrix_KK), LARGEST_SIDE):
+            raise_if_interrupted()
+            rows = slice(row, row + LARGEST_SIDE)
+            rest = matrix_KK[rows, start:stop] - lower_KK[rows, :start] @ lower_KK[start:stop, :start].mT
+            if row == start:
+                corner, failed = torch.linalg.cholesky_ex(rest)
+                if failed:
+                    return lower_KK, True
+                lower_KK[rows, start:stop] = corner
+            else:
+                lower_KK[rows, start:stop] = torch.linalg.solve_triangular(corner, rest.mT, upper=False).mT
+    return lower_KK, False
+
+
+def inverse_of_upper(upper_KK: Tensor) -> Tensor:
+    """Return the inverse of an upper triangular matrix, some columns after the other."""
+    inverse_KK = torch.zeros_like(upper_KK)
+    identity_KK = torch.eye(len(upper_KK), dtype=upper_KK.dtype, device=upper_KK.device)
+    for start in range(0, len(upper_KK), LARGEST_SIDE):
+        raise_if_interrupted()
+        stop = start + LARGEST_SIDE
+        inverse_KK[:stop, start:stop] = torch.linalg.solve_triangular(
+            upper_KK[:stop, :stop], identity_KK[:stop, start:stop], upper=True
+        )
+    return inverse_KK
 
 
 def sweep(weight_OK: Tensor, factor_KK: Tensor, rule: Rule, block: int = BLOCK) -> Tensor:

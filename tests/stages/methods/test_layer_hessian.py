@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mcomp_stages.methods import layer_hessian
 from mcomp_stages.methods.layer_hessian import HessianSum, inverse_factor, output_error, sweep
 
 
@@ -55,6 +56,20 @@ def test_the_factor_is_that_of_the_damped_inverse() -> None:
     damped = hessian + 0.1 * hessian.diagonal().mean() * torch.eye(8)
     torch.testing.assert_close(factor.mT @ factor @ damped, torch.eye(8, dtype=torch.float64))
     assert torch.equal(factor, factor.triu())
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 7, 10])
+def test_parts_of_a_large_one_give_the_same(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random(50, 10, seed=12)
+    hessian, factor = hessian_of(x), inverse_factor(hessian_of(x))
+    monkeypatch.setattr(layer_hessian, "LARGEST_SIDE", side)
+    monkeypatch.setattr(layer_hessian, "LARGEST_PRODUCT", 10 * 10 * side)
+    torch.testing.assert_close(hessian_of(x), hessian)
+    in_parts = inverse_factor(hessian)
+    torch.testing.assert_close(in_parts, factor)
+    assert torch.equal(in_parts, in_parts.triu())
+    with pytest.raises(ValueError, match="not positive"):
+        inverse_factor(hessian - 2 * hessian[9, 9] * torch.eye(10)[9] * torch.eye(10))
 
 
 def test_batches_add_up_to_all_samples_at_once() -> None:
