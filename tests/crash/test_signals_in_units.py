@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 300
 RECIPE = """\
 version: 1
 name: wide
-model: {{type: vit, patch: 4, depth: 2, width: {width}, heads: 8, checkpoint: wide.safetensors}}
+model: {{type: vit, patch: 4, depth: 1, width: {width}, heads: 8, checkpoint: wide.safetensors}}
 data: {{type: digits, image_size: 12}}
 stages:
   stage: {{{stage}}}
@@ -78,11 +78,11 @@ WORK = {
     ),
     "a layer of GPTQ": Work(
         "type: quantize.weights, method: gptq, bits: 4, group_size: null, samples: 64",
-        f"{WEIGHTS}.gptq", "inverse_factor", 5,
+        f"{WEIGHTS}.gptq", "inverse_factor", 3,
     ),
     "a layer of the surgeon": Work(
         "type: prune.hessian, method: obs, sparsity: 0.5, samples: 64",
-        "mcomp_stages.methods.sparsity.second_order", "inverse_factor", 4,
+        "mcomp_stages.methods.sparsity.second_order", "inverse_factor", 3,
     ),
     "a Hessian's trace": Work(
         MIXED, "mcomp_stages.methods.quantization.mixed.hessian", "random_signs", 100, width=256
@@ -110,7 +110,7 @@ def write(work: Work, folder: Path) -> None:
     """Write the recipe, the weights of its model, and what announces."""
     folder.mkdir()
     torch.manual_seed(0)
-    size = {"patch": 4, "depth": 2, "width": work.width, "heads": 8}
+    size = {"patch": 4, "depth": 1, "width": work.width, "heads": 8}
     data = {"image_size": 12, "in_channels": 1, "num_classes": 10}
     save_file(ViTConfig(**size, **data).build().state_dict(), folder / "wide.safetensors")
     (folder / "wide.yaml").write_text(RECIPE.format(width=work.width, stage=work.stage))
