@@ -32,6 +32,13 @@ Steps = Callable[[str, int, Process], None]
 """`Context.steps`: keeps how far a process is if the step is interrupted."""
 
 
+def in_turn(label: str, num_steps: int, process: Process) -> None:
+    """Do all steps of a process; nothing is kept of how far it is."""
+    for number in range(num_steps):
+        raise_if_interrupted()
+        process.advance(number)
+
+
 class Progress:
     """One process and what is kept of it under a label."""
 

@@ -22,8 +22,8 @@ from mcomp.signals import raise_if_interrupted
 
 DAMPING = 0.01  # as in the papers, relative to the mean of the diagonal
 BLOCK = 128
-# Long calls into native code are cut in parts, so that a signal is heard of within seconds: the side of what is
-# decomposed or inverted in one call, and the multiply-adds of one product.
+# Long calls into native code are cut in parts, so that signals are heard of within seconds: the side of what
+# is decomposed or inverted in one call, and the multiply-adds of one product.
 LARGEST_SIDE = 1024
 LARGEST_PRODUCT = 2**36
 # Below this share of its mean square, the variance of an input is rounding.

@@ -141,7 +141,7 @@ class QuantizeStatic(Scheme, StageConfig):
         from mcomp_stages.methods.quantization.edit import Quantizers
 
         def compute() -> Checkpoint:
-            found = how.quantized(prepared, self)
+            found = how.quantized(prepared, self, context.steps)
             # As text: the sites stay in the order of the graph.
             return Checkpoint(found.state, {"edit": found.edits[-1].model_dump_json()})
 

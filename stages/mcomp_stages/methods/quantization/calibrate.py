@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp.progress import Steps, in_turn
 from mcomp.signals import raise_if_interrupted
+from mcomp.stage import Checkpoint
+from mcomp.training.resume import below, prefixed
 from mcomp_stages.methods.quantization.observers.choice import observer_for
 from mcomp_stages.methods.quantization.observers.config import ObserverChoice
 from mcomp_stages.methods.quantization.observers.observer import Observer
@@ -20,17 +24,31 @@ Inputs = Mapping[str, Tensor]
 
 
 def calibrated(
-    model: Model, example: Inputs, batches: Iterable[Inputs], observer: ObserverChoice | None
+    model: Model,
+    example: Inputs,
+    batches: Sequence[Inputs],
+    observer: ObserverChoice | None,
+    label: str = "calibration",
+    steps: Steps = in_turn,
 ) -> Model:
-    """Return a copy of a model with quantizers whose ranges come from `batches`."""
+    """Return a copy of a model with quantizers whose ranges come from `batches`.
+
+    `steps` keeps how far the unit `label` is (`mcomp.stage.Context.steps`).
+    """
     model = model.copy()
     graph = model.training_module(example)
     assert isinstance(graph, QuantizedGraph)
-    calibrate(graph, batches, observer)
+    calibrate(graph, batches, observer, label, steps)
     return model.with_trained(graph)
 
 
-def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: ObserverChoice | None) -> None:
+def calibrate(
+    graph: QuantizedGraph,
+    batches: Sequence[Inputs],
+    choice: ObserverChoice | None,
+    label: str = "calibration",
+    steps: Steps = in_turn,
+) -> None:
     """Set the ranges of the activations by running inputs through the graph in float, in inference mode.
 
     Without a choice each quantizer gets the observer that serves it.
@@ -41,16 +59,35 @@ def calibrate(graph: QuantizedGraph, batches: Iterable[Inputs], choice: Observer
     observers = {site: observer_for(choice or each.OBSERVER) for site, each in quantizers.items()}
     for site, quantizer in quantizers.items():
         quantizer.watch = partial(observe, observers[site], site)
-    num_batches = 0
-    with torch.no_grad():
-        for inputs in batches:
-            raise_if_interrupted()
-            graph(**inputs)
-            num_batches += 1
+    steps(label, len(batches), Looking(graph, batches, observers))
     for site, quantizer in quantizers.items():
         raise_if_interrupted()
         quantizer.watch = None
-        quantizer.set_range(observers[site].range(quantizer.integers()), num_batches)
+        quantizer.set_range(observers[site].range(quantizer.integers()), len(batches))
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Runs one batch after the other through a graph whose activations are watched by observers."""
+
+    graph: QuantizedGraph
+    batches: Sequence[Inputs]
+    observers: Mapping[str, Observer]
+
+    def advance(self, number: int) -> None:
+        """Run one batch."""
+        with torch.no_grad():
+            self.graph(**self.batches[number])
+
+    def state(self) -> Checkpoint:
+        """Return what the observers have seen."""
+        seen = {site: prefixed(site, observer.state()) for site, observer in self.observers.items()}
+        return Checkpoint({name: tensor for each in seen.values() for name, tensor in each.items()})
+
+    def restore(self, state: Checkpoint, num_done: int) -> None:
+        """Let the observers go on after so many batches."""
+        for site, observer in self.observers.items():
+            observer.restore(below(site, state.tensors))
 
 
 def observe(observer: Observer, site: str, x: Tensor) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from mcomp_stages.methods.quantization.observers.config import MinMax, MovingAverage
-from mcomp_stages.methods.quantization.observers.observer import Integers, Range, finite_extremes, symmetric
+from mcomp_stages.methods.quantization.observers.observer import (
+    Integers,
+    Range,
+    ends_of,
+    finite_extremes,
+    range_of,
+    symmetric,
+)
 
 Follow = Callable[[Range, Range], Range]
 
@@ -38,6 +45,12 @@ class ExtremesObserver:
         if self.seen is None:
             raise ValueError("no values were observed")
         return symmetric(self.seen) if grid.symmetric else self.seen
+
+    def state(self) -> dict[str, Tensor]:
+        return ends_of(self.seen)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.seen = range_of(state)
 
 
 def minmax(config: MinMax) -> ExtremesObserver:

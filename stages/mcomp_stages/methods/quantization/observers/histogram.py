@@ -9,12 +9,19 @@ result depends on the values alone, and memory on nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mcomp_stages.methods.quantization.observers.observer import Integers, Range, finite_extremes
+from mcomp_stages.methods.quantization.observers.observer import (
+    Integers,
+    Range,
+    ends_of,
+    finite_extremes,
+    range_of,
+)
 
 # The span from the smallest to the largest value, zero included, has more than half as many bins.
 CAPACITY = 4096
@@ -88,6 +95,19 @@ class Histogram:
         if self.seen is None:
             raise ValueError("no values were observed")
         return self.seen
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that was counted, by name."""
+        if self.seen is None:
+            return {}
+        numbers = torch.tensor([self.exponent, self.num_zeros])
+        return {**ends_of(self.seen), "counts": self.counts, "numbers": numbers}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what another one had counted."""
+        if state:
+            self.seen, self.counts = range_of(state), state["counts"]
+            self.exponent, self.num_zeros = state["numbers"].tolist()
 
     def span(self) -> tuple[int, int]:
         """Return the first bin and the one behind the last, the bin above zero included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,14 @@ class Observer(Protocol):
         """
         ...
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what was observed so far, by name."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state of an observer of the same kind."""
+        ...
+
 
 def finite_extremes(x: Tensor) -> Range:
     """Return the smallest and the largest value. Raises ValueError if a value is not finite."""
@@ -41,6 +50,16 @@ def finite_extremes(x: Tensor) -> Range:
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise ValueError(f"{int((~torch.isfinite(x)).sum())} of {x.numel()} values are not finite")
     return low.float(), high.float()
+
+
+def ends_of(seen: Range | None) -> dict[str, Tensor]:
+    """Return the ends of a range by name; none, if nothing was observed."""
+    return {} if seen is None else dict(zip(("low", "high"), seen, strict=True))
+
+
+def range_of(ends: Mapping[str, Tensor]) -> Range | None:
+    """Return the range with these ends."""
+    return (ends["low"], ends["high"]) if ends else None
 
 
 def symmetric(seen: Range) -> Range:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,12 @@ class PercentileObserver:
     def range(self, grid: Integers) -> Range:
         bins = self.histogram.bins(grid)
         return cut(self.histogram, bins, *middle(bins, 1 - self.share), grid)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.histogram.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.histogram.restore(state)
 
 
 def middle(bins: Bins, tail: float) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -33,6 +33,12 @@ class HistogramObserver:
         levels = (grid.levels + 1) // 2 if grid.symmetric else grid.levels  # zero and above
         first, end = best_span(self.loss_of(bins, levels), len(bins.counts), -bins.first, levels)
         return cut(self.histogram, bins, first, end, grid)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.histogram.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.histogram.restore(state)
 
 
 def best_span(loss: Loss, num_bins: int, zero: int, shortest: int) -> tuple[int, int]:

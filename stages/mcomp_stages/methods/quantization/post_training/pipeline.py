@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mcomp.errors import StageError
 from mcomp.model.model import Model
+from mcomp.progress import Steps, in_turn
 from mcomp.stage import Unit, at_once
 from mcomp_stages.methods.quantization.bias_correction import with_corrected_biases
 from mcomp_stages.methods.quantization.calibrate import calibrated
@@ -61,15 +62,16 @@ class PostTraining:
             )
         return model, facts
 
-    def quantized(self, prepared: Model, scheme: Scheme) -> Model:
+    def quantized(self, prepared: Model, scheme: Scheme, steps: Steps = in_turn) -> Model:
         """Return a copy with quantizers whose ranges are set.
 
-        Raises StageError naming a site whose values are not finite, or zero in all samples.
+        `steps` keeps how far the unit "calibration" is (`mcomp.stage.Context.steps`). Raises StageError, naming a
+        site, for values that are not finite, or zero in all samples.
         """
         edit = with_stored_scales(quantizers_for(prepared.module, self.example, scheme))
         model = prepared.edited(edit)
         set_weight_ranges(model, edit, self.weight_range)
-        model = calibrated(model, self.example, self.batches, self.observer)
+        model = calibrated(model, self.example, self.batches, self.observer, "calibration", steps)
         require_ranges(model, edit)
         return model
 

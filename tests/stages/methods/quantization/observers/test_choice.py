@@ -54,6 +54,19 @@ def test_order_and_batches_change_nothing(
 
 
 @every
+@pytest.mark.parametrize("num_before", [0, 1, 3])
+def test_one_that_goes_on_from_a_state_has_the_same_range(choice: ObserverChoice, num_before: int) -> None:
+    batches = [laplace(500, seed=seed) * (seed + 1) for seed in range(5)]
+    first, second = observer_for(choice), observer_for(choice)
+    for batch in batches[:num_before]:
+        first.update(batch)
+    second.restore({name: tensor.clone() for name, tensor in first.state().items()})
+    for batch in batches[num_before:]:
+        second.update(batch)
+    assert tuple(bound.item() for bound in second.range(UNSIGNED)) == observed(choice, batches)
+
+
+@every
 @on_every_grid
 @pytest.mark.parametrize("power", [-7, 3])
 def test_values_times_a_power_of_two_have_that_range_times_it(
