@@ -65,8 +65,8 @@ class PostTraining:
     def quantized(self, prepared: Model, scheme: Scheme, steps: Steps = in_turn) -> Model:
         """Return a copy with quantizers whose ranges are set.
 
-        `steps` keeps how far the unit "calibration" is (`mcomp.stage.Context.steps`). Raises StageError, naming a
-        site, for values that are not finite, or zero in all samples.
+        `steps` keeps how far the unit "calibration" is (`mcomp.stage.Context.steps`). Raises StageError
+        naming a site whose values are not finite, or all zero.
         """
         edit = with_stored_scales(quantizers_for(prepared.module, self.example, scheme))
         model = prepared.edited(edit)
