@@ -70,7 +70,7 @@ class Work:
 MIXED = (
     "type: quantize.mixed, sensitivity: hessian, budget: {mean_bits: 4.0}, training: {epochs: 1}, probes: 8"
 )
-KL = "type: quantize.static, samples: 64, observer: {type: kl}"
+KL = "type: quantize.static, samples: 128, observer: {type: kl}"
 WORK = {
     "a segment of AdaRound": Work(
         "type: quantize.static, weights: {bits: 4}, samples: 64, adaround: {steps: 40}",
@@ -98,7 +98,7 @@ WORK = {
         "type: quantize.dynamic, samples: 64", f"{WEIGHTS}.dynamic", "parts_of", 3
     ),
     "calibration": Work(
-        KL, "mcomp_stages.methods.quantization.calibrate", "observe", 9, goes_on=False
+        KL, "mcomp_stages.methods.quantization.calibrate", "observe", 30
     ),
     "a range by entropy": Work(
         KL, "mcomp_stages.methods.quantization.observers.kl", "bounded_divergence", 2, goes_on=False
