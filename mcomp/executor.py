@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import torch
 
-from mcomp.data.contract import Data, DataConfig
+from mcomp.data.contract import Data, DataConfig, Split
 from mcomp.data.following import FollowingData
-from mcomp.data.shortened import load_data
+from mcomp.data.shortened import load_data, part_of
 from mcomp.errors import CheckpointError, CorruptArtifact, McompError, StageError, StoreFull, words
 from mcomp.fingerprint import fingerprint, sub_seed
 from mcomp.measure.accuracy import evaluate
@@ -224,9 +224,8 @@ def measure(result: StageResult, source: Model, context: Context) -> Figures:
     if result.model is None:
         return Figures(size_bytes=sum(path.stat().st_size for path in result.files.values()))
     module = result.model.inference_module(context.example)
-    validation, train = (
-        evaluate(module, context.data.split(name), context.task) for name in ("validation", "train")
-    )
+    splits = context.data.split("validation"), part_of_train(context.data)
+    validation, train = (evaluate(module, split, context.task) for split in splits)
     return Figures(
         validation=validation.metric,
         train=train.metric,
@@ -234,6 +233,12 @@ def measure(result: StageResult, source: Model, context: Context) -> Figures:
         parameters=parameter_count(result.model.module),
         macs=count_macs(result.model.module, context.example),
     )
+
+
+def part_of_train(data: Data) -> Split:
+    """Return as many training samples as validation has: to see a gap, nobody needs more."""
+    size = len(data.split("validation"))
+    return data.part("train", size) if isinstance(data, FollowingData) else part_of(data.split("train"), size)
 
 
 def is_own_file(name: str, path: Path, scratch: Path) -> bool:

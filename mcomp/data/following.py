@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mcomp.data.contract import Batch, Data, Split, SplitName
+from mcomp.data.shortened import part_of
 from mcomp.errors import StageError
 from mcomp.measure.accuracy import batches, in_inference_mode
 
@@ -65,6 +66,11 @@ class FollowingData:
             split = self.data.split(name)
             self.splits[name] = FollowingSplit(split, self.module, outputs_of(self.module, split))
         return self.splits[name]
+
+    def part(self, name: SplitName, size: int) -> FollowingSplit:
+        """Return `size` samples of a split, or all if it has fewer; the model is asked about these alone."""
+        some = part_of(self.data.split(name), size)
+        return FollowingSplit(some, self.module, outputs_of(self.module, some))
 
 
 def outputs_of(module: nn.Module, split: Split) -> Tensor:

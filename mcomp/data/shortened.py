@@ -48,10 +48,14 @@ class ShortenedData:
 
     def split(self, name: SplitName) -> ShortenedSplit:
         split = self.data.split(name)
-        kept = min(len(split), max(math.ceil(self.share * len(split)), self.samples[name]))
-        # Drawn, not counted off: files often stand in the order of their classes. Always the same draw.
-        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-        return ShortenedSplit(split, order[:kept].sort().values)
+        return part_of(split, max(math.ceil(self.share * len(split)), self.samples[name]))
+
+
+def part_of(split: Split, size: int) -> ShortenedSplit:
+    """Return `size` samples of a split, or all if it has fewer, the same in every run."""
+    # Drawn, not counted off: files often stand in the order of their classes. Always the same draw.
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    return ShortenedSplit(split, order[:size].sort().values)
 
 
 def load_data(config: DataConfig) -> Data:

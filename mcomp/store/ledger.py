@@ -27,7 +27,7 @@ class Latency(Config):
 class Figures(Config):
     """What is known of a model after a step.
 
-    `validation` and `train` are the task's metric on those splits.
+    `validation` and `train` are the task's metric on validation, and on as many samples of train.
     """
 
     validation: float | None = None

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mcomp.data.contract import SplitName
 from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import CheckpointError, CorruptArtifact, RecipeError, StageError
-from mcomp.executor import Executor, original, require_effect, same_model
+from mcomp.executor import Executor, original, part_of_train, require_effect, same_model
 from mcomp.model.checkpoint import load_model
 from mcomp.model.edits import Masks
 from mcomp.model.model import Model
@@ -22,7 +22,7 @@ from mcomp.recipe.build import load_recipe
 from mcomp.stage import Context, StageResult
 from mcomp.store.artifact import Artifact
 from mcomp.store.store import Store
-from tests.mcomp.toys import RECIPE, PointNet, ToyFit, ToyNet, ToyPoints
+from tests.mcomp.toys import NUM_SAMPLES, RECIPE, PointNet, ToyFit, ToyNet, ToyPoints
 from tests.mcomp.voices import Quiet
 
 MakePlan = Callable[..., Plan]
@@ -197,6 +197,16 @@ def test_a_model_is_kept_with_its_figures_and_facts(plan: MakePlan, store: Store
     assert kept["facts"] == {"by": 1.0}
     assert kept["figures"]["parameters"] == 9
     assert 0 <= kept["figures"]["validation"] <= 1
+
+
+def test_a_gap_is_measured_on_as_many_training_samples_as_validation_has() -> None:
+    splits = ToyPoints().load()
+    few = splits.split("validation").batch(torch.arange(5))
+    short = {**splits.by_name, "validation": TensorSplit(few.indices, few.inputs, few.target)}
+    part = part_of_train(Splits(short))
+    seen = part.batch(torch.arange(5)).indices
+    assert len(part) == 5
+    assert set(seen.tolist()) <= set(splits.split("train").batch(torch.arange(NUM_SAMPLES)).indices.tolist())
 
 
 def test_an_export_is_kept_with_its_size(plan: MakePlan, store: Store) -> None:

@@ -62,6 +62,29 @@ def test_samples_are_asked_for_before_the_first_batch_is_loaded() -> None:
     assert len(followed(split(), module)) == module.asked == 150
 
 
+def test_of_a_part_the_model_is_asked_about_its_samples_alone() -> None:
+    module = Counting()
+    part = FollowingData(Splits({"train": split()}), module).part("train", 20)
+    batch = part.batch(torch.arange(20))
+    assert len(part) == module.asked == 20
+    assert torch.equal(batch.target, 2 * batch.inputs["x"])
+
+
+class Relative(nn.Module):
+    """Says something else about a sample in every batch, as sums of floats do in their last bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean()
+
+
+def test_what_is_said_about_a_part_does_not_depend_on_what_was_asked_for_before() -> None:
+    fresh, used = (FollowingData(Splits({"train": split()}), Relative()) for _ in range(2))
+    used.split("train")
+    first, second = (data.part("train", 70).batch(torch.arange(70)) for data in (fresh, used))
+    assert torch.equal(first.indices, second.indices)
+    assert torch.equal(first.target, second.target)
+
+
 def test_augmented_samples_are_asked_for_as_they_are_seen() -> None:
     following = followed(split(Shifted, augmented=True), Counting())
     assert following.batch(torch.tensor([1]), draw=10).target.tolist() == [[22.0] * 3]
