@@ -5,9 +5,10 @@
       opset: 21
 
 Quantized models become QuantizeLinear and DequantizeLinear around ordinary operators, with weights stored as
-int8. The file is run on validation samples beside the model it came from, and the graph that the runtime
-makes of it is read: a quantized layer that would run in float is an error. Where a weight was pruned, the
-file must have a zero. The report has the bytes of the file by the width of its weights.
+int8. The file is run on validation samples beside the model it came from (integers with the sums and
+roundings of the runtime's kernels), and the graph that the runtime makes of it is read: a quantized layer
+that would run in float is an error. Where a weight was pruned, the file must have a zero. The report has the
+bytes of the file by the width of its weights.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class ExportOnnx(StageConfig):
         from mcomp_stages.methods.export.metadata import metadata
         from mcomp_stages.methods.export.proof import proven, require_masked_zeros
         from mcomp_stages.methods.export.sizes import with_fixed
+        from mcomp_stages.methods.onnx.integers import with_integer_sums
         from mcomp_stages.methods.onnx.proof import require_integers
         from mcomp_stages.methods.onnx.sizes import bytes_by_width
         from mcomp_stages.methods.onnx.write import write_onnx
@@ -56,6 +58,7 @@ class ExportOnnx(StageConfig):
             metadata=metadata(context),
         )
         facts = {"opset": self.opset, "census": require_integers(path, model).model_dump(mode="json")}
-        facts["parity"] = proven(path, find_runtime(self.exports), served, model.quantized, context)
+        runtime, alike = find_runtime(self.exports), with_integer_sums(served) if model.quantized else None
+        facts["parity"] = proven(path, runtime, served, model.quantized, context, alike)
         facts |= zeros_in_file(path, model) | {"bytes": bytes_by_width(path, model)}
         return StageResult(None, files={file.name: file for file in files}, facts=facts)

@@ -46,12 +46,14 @@ def require_parity(
     quantized: bool,
     *,
     classes: bool = True,
+    rounding_alike: nn.Module | None = None,
 ) -> Parity:
     """Return how far a file is, in its runtime, from the module it came from.
 
+    `rounding_alike` is the module with the runtime's own arithmetic, and is compared with in its place.
     Raises StageError if that is too far, naming the first layer that differs where `module` is a graph.
     """
-    parity = compare(runtime.session(path), module, batches, classes=classes)
+    parity = compare(runtime.session(path), rounding_alike or module, batches, classes=classes)
     what = ""
     if parity.agreement is not None and parity.agreement < SMALLEST_AGREEMENT:
         what = (
@@ -91,7 +93,12 @@ def diverged(
 
 
 def proven(
-    path: Path, runtime: Runtime, module: nn.Module, quantized: bool, context: Context
+    path: Path,
+    runtime: Runtime,
+    module: nn.Module,
+    quantized: bool,
+    context: Context,
+    rounding_alike: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Return how far a file is from the module it came from on validation samples, as plain JSON.
 
@@ -99,8 +106,10 @@ def proven(
     """
     inputs, classes = validation_inputs(context), context.task.chooses
     if context.rehearsal:
-        return compare(runtime.session(path), module, inputs, classes=classes).model_dump()
-    return require_parity(path, runtime, module, inputs, quantized, classes=classes).model_dump()
+        return compare(runtime.session(path), rounding_alike or module, inputs, classes=classes).model_dump()
+    return require_parity(
+        path, runtime, module, inputs, quantized, classes=classes, rounding_alike=rounding_alike
+    ).model_dump()
 
 
 def validation_inputs(context: Context) -> list[dict[str, Tensor]]:
