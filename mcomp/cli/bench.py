@@ -57,8 +57,9 @@ def bench(
 ) -> int:
     """Time FILES in turns on this machine; the first is what the others are compared with.
 
-    Each file is served by the runtime of its kind: .onnx, .xml (OpenVINO) or .pt2 (PyTorch).
-    Figures whose turns differ too much are refused. A file that is slower than the first says why.
+    Each file is served by the runtime of its kind: .onnx, .xml (OpenVINO), .pt2 (PyTorch), .pte
+    (ExecuTorch) or .safetensors. Figures whose turns differ too much are refused. A file that is slower than
+    the first says why.
 
     --portable DIR writes the ONNX files and a script that needs numpy and onnxruntime alone. What it writes
     on a device is held against a recipe's bounds by --require: exit code 3 if one is missed.

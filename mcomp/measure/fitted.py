@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mcomp.errors import StageError
+from mcomp.measure.latency import TimesItself
 from mcomp.measure.runtime import Session, Sizes
 
 
 def fitted(session: Session) -> Session:
     """Return a session that takes any sizes; itself if the file does."""
     fixed = any(size is not None for sizes in session.input_sizes.values() for size in sizes)
-    return Fitted(session) if fixed else session
+    if not fixed:
+        return session
+    return TimedFitted(session) if isinstance(session, TimesItself) else Fitted(session)
 
 
 class Fitted:
@@ -52,6 +55,17 @@ class Fitted:
         for start in range(0, num_samples, size):
             at_B = np.minimum(np.arange(start, start + size), num_samples - 1)
             yield {name: value[at_B] for name, value in inputs.items()}
+
+
+class TimedFitted(Fitted):
+    """The same of a session that times itself."""
+
+    def mean_seconds(self, inputs: Mapping[str, np.ndarray], num_calls: int) -> float:
+        """Return the mean seconds of one call, the filling up not among them."""
+        assert isinstance(self._session, TimesItself)
+        full = {name: self._filled(name, value) for name, value in inputs.items()}
+        num_samples = len(next(iter(inputs.values())))
+        return sum(self._session.mean_seconds(part, num_calls) for part in self._batches(full, num_samples))
 
 
 def lacking(session: Session, name: str, sizes: Sizes, value: np.ndarray, axis: int) -> int:

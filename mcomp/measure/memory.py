@@ -84,3 +84,9 @@ def lifetime_peak_bytes() -> int:
     """Return the most this process ever held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def children_peak_bytes() -> int:
+    """Return the most that a process held which this one started and which has ended."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -93,6 +93,17 @@ def torch_output(path, session, inputs):
         return module(**{name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
 
 
+def executorch_output(path, session, inputs):
+    """Return the output of ExecuTorch."""
+    import torch
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(path)
+    names = str(program.load_method("mcomp_inputs").execute([])[0]).split(",")
+    given = [torch.from_numpy(inputs[name]) for name in names]
+    return program.load_method("forward").execute(given)[0].numpy()
+
+
 def safetensors_output(path, session, inputs):
     """Return the output of the model that mcomp rebuilds."""
     from mcomp.measure.runtime import find_runtime
@@ -105,6 +116,7 @@ OUTPUTS = {
     "onnxruntime": onnxruntime_output,
     "openvino": openvino_output,
     "torch": torch_output,
+    "executorch": executorch_output,
     "safetensors": safetensors_output,
 }
 

@@ -1,0 +1,1 @@
+"""Models as programs of ExecuTorch, whose layers XNNPACK runs."""
