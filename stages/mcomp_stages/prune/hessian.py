@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 class PruneHessian(ChosenLayers, StageConfig):
     """Zeros without training: optimal brain surgeon by layers, Wanda, the Hessian's diagonal, or Fisher."""
 
+    version = "2"
+
     forms = {Form.FLOAT: Form.FLOAT}
     varies: ClassVar[str | None] = "sparsity"
 

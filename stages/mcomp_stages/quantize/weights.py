@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 class QuantizeWeights(WeightSettings, StageConfig):
     """Weights alone in few bits, by rounding, half-quadratic scales, GPTQ or activation-aware scaling."""
 
+    version = "2"
+
     forms = {Form.FLOAT: Form.STORED}
     varies = "bits"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcomp.data.contract import Batch
 from mcomp.progress import Steps
@@ -46,6 +47,12 @@ class Traces:
 
     def advance(self, number: int) -> None:
         """Add one batch."""
+        # The fused kernels of attention have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH):
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """Add one batch, by whatever kernels are allowed."""
         parameters = [self.module.get_parameter(name) for name in self.names]
         batch = self.batches.at(number)
         output = self.module(**batch.inputs)

@@ -32,7 +32,7 @@ def problem() -> tuple[Net, list[Batch]]:
     return Net(), batches
 
 
-def traces_of(net: Net, names: list[str], batches: list[Batch], num_probes: int) -> Traces:
+def traces_of(net: nn.Module, names: list[str], batches: list[Batch], num_probes: int) -> Traces:
     draw = torch.Generator().manual_seed(0)
     every = Batches(len(batches), batches.__getitem__)
     return Traces(net, names, every, functional.cross_entropy, num_probes, draw)
@@ -82,6 +82,36 @@ def test_traces_go_on_from_the_batch_behind_which_they_were_stopped() -> None:
     whole = mean_traces(traces_of(net, names, batches, 3), "costs", make_context().steps)
     assert terminated_in(Traces, "advance", 0, traces) is None
     assert terminated_in(Traces, "advance", 1, traces) == whole  # there is one left
+
+
+class Attending(nn.Module):
+    """Attention in one call, as it is computed by fused kernels, or written out."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.fused = nn.Linear(3, 6), nn.Linear(2, 2), fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.first(x).view(len(x), 1, 1, 6).expand(-1, 1, 3, -1).split(2, dim=-1)
+        key = key * torch.arange(3).view(3, 1)
+        if self.fused:
+            seen = functional.scaled_dot_product_attention(query, key, value * key)
+        else:
+            seen = (query @ key.mT / 2**0.5).softmax(-1) @ (value * key)
+        logits: Tensor = self.last(seen.mean((1, 2)))
+        return logits
+
+
+def test_attention_in_one_call_has_the_traces_of_attention_written_out() -> None:
+    _, batches = problem()
+    names, steps = ["first.weight", "last.weight"], make_context().steps
+    fused, written_out = (
+        mean_traces(traces_of(Attending(each), names, batches, 8), "traces", steps) for each in (True, False)
+    )
+    print(fused)
+    assert all(abs(trace) > 1e-4 for trace in fused.values())
+    assert fused == pytest.approx(written_out, rel=1e-3)
 
 
 def test_signs_are_plus_or_minus_one() -> None:
