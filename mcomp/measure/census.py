@@ -12,11 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+import onnx.numpy_helper
 
-from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS
+from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS, PACKED
 from mcomp.measure.runtimes.onnx import load_session, session_options
 from mcomp.store.ledger import Census
 
+ROUND = 8  # floats in a register of AVX2; wider ones hold a multiple of it
+LAYERS = {**FLOAT_LAYERS, **INT8_LAYERS}
+SPARSE = 0.5  # of zeros: low bits alone give a weight fewer
 WIDE = 8  # input channels from which an integer convolution was no slower than the float one
 
 
@@ -31,12 +35,15 @@ def census(path: Path, scratch: Path, threads: int = 1) -> Census:
     constant = constant_names(graph, nodes)
     float_layers = [node for node in nodes if is_layer(node, FLOAT_LAYERS, constant)]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) > 1}
     return Census(
         int8=sum(is_layer(node, INT8_LAYERS, constant) for node in nodes),
         float=len(float_layers),
         by_type=dict(sorted(Counter(node.op_type for node in nodes).items())),
         float_layers=tuple(layer_name(node) for node in float_layers),
         narrow_layers=tuple(layer_name(node) for node in nodes if is_narrow(node, shapes)),
+        unrounded_layers=tuple(unrounded_layers(onnx.load(path, load_external_data=False).graph)),
+        sparse_layers=tuple(layer_name(node) for node in nodes if is_sparse(node, weights)),
     )
 
 
@@ -88,6 +95,29 @@ def is_narrow(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     weight_OIHW = shapes.get(node.input[3], ())
     return groups == 1 and len(weight_OIHW) > 1 and weight_OIHW[1] < WIDE
+
+
+def unrounded_layers(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the names of convolutions whose channels leave registers partly empty.
+
+    In the graph as it was exported: the runtime's own fills them up, which is what takes the time.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in shapes:
+            shapes[node.output[0]] = shapes[node.input[0]]
+        if node.op_type == "Conv" and shapes.get(node.input[1], (0,))[0] % ROUND:
+            yield layer_name(node)
+
+
+def is_sparse(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Return whether more than half of a layer's weights are zero; those in another file are not read."""
+    names = [node.input[place] for place in LAYERS.get(node.op_type, ()) if node.input[place] in weights]
+    tensor = weights[names[0]] if names and node.op_type not in PACKED else None
+    if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return False
+    values = onnx.numpy_helper.to_array(tensor)
+    return float((values == 0).mean()) > SPARSE
 
 
 def layer_name(node: onnx.NodeProto) -> str:

@@ -25,6 +25,8 @@ FLOAT_LAYERS: dict[str, tuple[int, ...]] = {
     "MatMulNBits": (1,),
 }
 
+PACKED = ("MatMulNBits",)  # their weight is bytes of several numbers
+
 # What stands between integer and float, and between two memory layouts: time without arithmetic.
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
 LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose")

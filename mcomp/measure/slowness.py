@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from mcomp.measure.machine import BYTE_PRODUCTS
 from mcomp.measure.operators import LAYOUT, PAIRS
@@ -38,10 +38,9 @@ def float_islands(served: Census, baseline: Census) -> str | None:
     """Layers left in float between integer ones: their inputs are dequantized and their outputs quantized."""
     if not served.int8 or not served.float:
         return None
-    named = ", ".join(served.float_layers[:NAMED])
-    more = f" and {served.float - NAMED} more" if served.float > NAMED else ""
+    number = served.int8 + served.float
     return (
-        f"{served.float} of {served.int8 + served.float} layers stayed in float ({named}{more}); "
+        f"{served.float} of {number} layers stayed in float ({listed(served.float_layers)}); "
         "quantize the inputs, weights and outputs of these layers too"
     )
 
@@ -112,12 +111,43 @@ def packed_products(served: Census, baseline: Census) -> str | None:
     )
 
 
+def unrounded_channels(served: Census, baseline: Census) -> str | None:
+    """More convolutions than in the baseline whose channels do not fill the processor's registers."""
+    here, there = served.unrounded_layers, baseline.unrounded_layers
+    if len(here) <= len(there):
+        return None
+    return (
+        f"{len(here)} convolutions ({listed(here)}) give a number of channels that is no multiple of 8, "
+        f"against {len(there)} in the baseline, and take the time of the next one; set round_to: 8 where "
+        "channels are pruned"
+    )
+
+
+def sparse_weights(served: Census, baseline: Census) -> str | None:
+    """Zeros, which a dense runtime multiplies like other numbers."""
+    if len(served.sparse_layers) <= len(baseline.sparse_layers):
+        return None
+    return (
+        f"more than half of the weights of {len(served.sparse_layers)} layers are zero "
+        f"({listed(served.sparse_layers)}), and this runtime multiplies zeros like other numbers; zeros save "
+        "bytes, not time: prune.channels makes the layers smaller"
+    )
+
+
+def listed(layers: Sequence[str]) -> str:
+    """Return the names of the first layers."""
+    more = f" and {len(layers) - NAMED} more" if len(layers) > NAMED else ""
+    return ", ".join(layers[:NAMED]) + more
+
+
 CAUSES: tuple[Callable[[Census, Census], str | None], ...] = (
     float_islands,
     no_integers,
     unfused_pairs,
     layout_changes,
     narrow_convolutions,
+    unrounded_channels,
+    sparse_weights,
     type_changes,
     packed_products,
 )

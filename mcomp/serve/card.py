@@ -75,5 +75,6 @@ def limits(row: Row, ledger: Ledger, settings: Mapping[str, Any]) -> Iterator[st
     yield ""
     yield "## Licence"
     yield ""
-    unknown = "Not recorded: it follows from the model and from the data that it learnt from."
-    yield clean(str(settings.get("licence") or unknown))
+    said = settings.get("licence")
+    yield clean(f"{said}." if said else "Not recorded.")
+    yield "The licence of these weights follows from those of the model and of all data that it learnt from."

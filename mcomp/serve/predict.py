@@ -1,6 +1,7 @@
 """Run a served folder with nothing but its runtime, numpy and Pillow (for text: tokenizers).
 
     python predict.py image.png
+    python predict.py sample.npy
     python predict.py "a sentence"
 
 Reads `preprocessing.json` and `labels.json` beside it, and prints the answer as JSON.
@@ -62,6 +63,25 @@ def text_inputs(settings, folder, said):
     return {name: np.array([values[name]], dtype=np.int64) for name in settings["inputs"]}
 
 
+def array_inputs(settings, folder, said):
+    """Return the arrays of one sample: a .npy file for a model of one input, else a .npz by their names."""
+    given = np.load(said, allow_pickle=False)
+    wanted = settings["inputs"]
+    arrays = {next(iter(wanted)): given} if isinstance(given, np.ndarray) else dict(given)
+    if set(arrays) != set(wanted):
+        raise ValueError(f"the model takes {', '.join(wanted)}, and the file holds {', '.join(arrays)}")
+    return {name: as_trained(arrays[name], wanted[name], name) for name in wanted}
+
+
+def as_trained(array, told, name):
+    """Return an array in the type that the model takes, as a batch of one."""
+    if list(array.shape) != told["shape"]:
+        raise ValueError(f"{name} has shape {list(array.shape)}, and the model takes {told['shape']}")
+    if told["scale"] is not None:
+        return (array.astype(np.float32) / np.float32(told["scale"]))[None]
+    return array.astype({"f": np.float32, "b": np.bool_}.get(told["kind"], np.int64))[None]
+
+
 def onnxruntime_output(path, session, inputs):
     """Return the output of ONNX Runtime, with the options that the file was measured with."""
     import onnxruntime as ort
@@ -111,7 +131,7 @@ def safetensors_output(path, session, inputs):
     return find_runtime("safetensors").session(path).run(inputs)
 
 
-INPUTS = {"image": image_inputs, "text": text_inputs}
+INPUTS = {"image": image_inputs, "text": text_inputs, "array": array_inputs}
 OUTPUTS = {
     "onnxruntime": onnxruntime_output,
     "openvino": openvino_output,

@@ -7,7 +7,9 @@ from typing import cast
 
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
+from mcomp.model.spec import ModelConfig
 from mcomp.recipe.nearest import one_of
+from mcomp.recipe.schema import Recipe
 from mcomp.scheduler import Outcome, Scheduler, exported
 from mcomp.serve.write import write_served
 from mcomp.task import TaskConfig
@@ -32,7 +34,14 @@ def serve_run(scheduler: Scheduler, outcome: Outcome, folder: Path, stage: str |
         raise RecipeError(f"{what}; the exported file itself is {outcome.files[name]}")
     settings = {
         **serving.settings,
+        "licence": licence(step.recipe),
         "labels": facts.get("classes"),
         "chooses": cast(TaskConfig, step.recipe.task).chooses,
     }
     write_served(folder, exported(scheduler.found(step), step), row, outcome.ledger, settings, serving.files)
+
+
+def licence(recipe: Recipe) -> str:
+    """Return the licences that the data and the architecture say of what they bring along, "" if none."""
+    known = {"data": cast(DataConfig, recipe.data), "model": cast(ModelConfig, recipe.model)}
+    return "; ".join(f"{what} {each.type}: {each.licence}" for what, each in known.items() if each.licence)

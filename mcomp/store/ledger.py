@@ -43,6 +43,8 @@ class Census(Config):
 
     `by_type`: every operator and how often it stands there. `float_layers`: the names of convolutions and
     linears that stayed in float. `narrow_layers`: integer convolutions that see too few channels to be fast.
+    `unrounded_layers`: convolutions whose channels do not fill the registers of a processor. `sparse_layers`:
+    layers of which more than half of the weights are zero.
     """
 
     int8: Count
@@ -50,6 +52,8 @@ class Census(Config):
     by_type: dict[str, Count]
     float_layers: tuple[str, ...] = ()
     narrow_layers: tuple[str, ...] = ()
+    unrounded_layers: tuple[str, ...] = ()
+    sparse_layers: tuple[str, ...] = ()
 
 
 class Served(Config):

@@ -17,13 +17,14 @@ are refused. Floats become 32 bits wide, integers 64.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from mcomp.config import no_effect
-from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName
 from mcomp.data.digests import content_digest
 from mcomp.data.fractions import Fractions, shared_out, spread
 from mcomp.errors import Problem, RecipeError
@@ -80,6 +81,16 @@ class ArraysConfig(DataConfig):
             channels, height, width = shapes[0]
             return DataFacts(channels, height if height == width else None, classes)
         return DataFacts(num_classes=classes)
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        from mcomp_stages.data.array_layout import TARGET
+
+        inputs = {
+            name: {"shape": list(array.shape[1:]), "scale": self.scale.get(name), "kind": array.dtype.kind}
+            for name, array in self.arrays["train"].items()
+            if name != TARGET
+        }
+        return Serving({"kind": "array", "inputs": inputs})
 
     @cached_property
     def content(self) -> str:

@@ -23,15 +23,16 @@ identification of defective solar cells in electroluminescence imagery".
 # N = samples
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from mcomp.config import no_effect
 from mcomp.data.augment import Augment
-from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName
 from mcomp.data.digests import content_digest
 from mcomp.data.fractions import Fractions
 from mcomp.errors import Problem, RecipeError
@@ -52,6 +53,8 @@ KINDS = ("mono", "poly")
 
 class ElpvConfig(DataConfig):
     """Inputs `image` (N, 1, image_size, image_size), normalised as the training split is."""
+
+    licence = "CC BY-NC-SA 4.0: not for commercial use"
 
     type: Literal["elpv"] = "elpv"
     image_size: Annotated[int, Field(ge=16, le=300, description="pixels a side, from 300")] = 96
@@ -104,6 +107,11 @@ class ElpvConfig(DataConfig):
         }
         samples = {name: len(split) for name, split in splits.items()}
         return Splits(splits, {"mean": used[0], "std": used[1], "classes": list(CLASSES), "samples": samples})
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        fields = {"image_size": self.image_size, "channels": 1, "fit": "squash"}
+        normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
+        return Serving({"kind": "image", "name": "image", **fields, **normal})
 
     def pixels(self, files: list[Path]) -> Pixels:
         """Return what gives the pixels of images, decoded once. Raises RecipeError for broken ones."""

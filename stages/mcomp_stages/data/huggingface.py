@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from mcomp.config import no_effect
 from mcomp.data.augment import Augment
-from mcomp.data.contract import DataConfig, DataFacts, SplitName, VaryingSize
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName, VaryingSize
 from mcomp.data.digests import content_digest
 from mcomp.data.fractions import Fractions
 from mcomp.fingerprint import fingerprint
@@ -133,6 +133,16 @@ class HuggingFaceConfig(DataConfig):
         length = VaryingSize("sequence", self.max_length)
         varying = {name: {1: length} for name in INPUTS}
         return DataFacts(None, None, classes, varying, self.label is not None, counts)
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        if self.tokenizer is None:
+            fields = {"image_size": self.image_size, "channels": self.channels, "fit": self.fit}
+            normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
+            return Serving({"kind": "image", "name": "image", **fields, **normal})
+        pad = pad_token(self.tokenizer, None)
+        length = {"max_length": self.max_length, "padding": "longest"}
+        settings = {"kind": "text", "inputs": list(INPUTS), "pad_token": pad, **length}
+        return Serving(settings, {"tokenizer.json": tokenizer_file(self.tokenizer)})
 
     @cached_property
     def content(self) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
-from mcomp_stages.methods.export.sizes import FixedSizes
+from mcomp_stages.methods.export.sizes import OPSET, FixedSizes
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -31,7 +31,7 @@ class ExportOnnx(StageConfig):
     exports = "onnxruntime"
 
     type: Literal["export.onnx"] = "export.onnx"
-    opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators")] = 21
+    opset: Annotated[int, Field(ge=21, le=23, description=OPSET)] = 21
 
     fixed: FixedSizes = {}
 

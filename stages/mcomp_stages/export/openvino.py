@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.stage import Context, Form, StageConfig, StageResult
-from mcomp_stages.methods.export.sizes import FixedSizes
+from mcomp_stages.methods.export.sizes import OPSET, FixedSizes
 
 if TYPE_CHECKING:
     from mcomp.model.model import Model
@@ -33,7 +33,7 @@ class ExportOpenVino(StageConfig):
     libraries = ("openvino",)
 
     type: Literal["export.openvino"] = "export.openvino"
-    opset: Annotated[int, Field(ge=21, le=23, description="version of the ONNX operators in between")] = 21
+    opset: Annotated[int, Field(ge=21, le=23, description=OPSET)] = 21
 
     fixed: FixedSizes = {}
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import helper
 
 from mcomp.errors import StageError
 from mcomp.measure.census import census
-from tests.mcomp.measure.files import attention_scores, float_classifier, half_quantized_classifier
+from tests.mcomp.measure.files import attention_scores, float_classifier, half_quantized_classifier, save
 
 
 def test_a_float_file_has_no_layer_in_integers(tmp_path: Path) -> None:
@@ -34,6 +36,23 @@ def test_the_islands_around_a_float_layer_are_counted(tmp_path: Path) -> None:
 def test_an_integer_convolution_over_few_channels_is_named_and_a_float_one_is_not(tmp_path: Path) -> None:
     assert census(half_quantized_classifier(tmp_path / "q.onnx"), tmp_path).narrow_layers == ("conv",)
     assert census(float_classifier(tmp_path / "f.onnx"), tmp_path).narrow_layers == ()
+
+
+def test_channels_that_fill_no_register_and_layers_of_zeros_are_named(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    weights = {
+        "odd.weight": draw.normal(size=(13, 1, 3, 3)),
+        "even.weight": draw.normal(size=(16, 13, 1, 1)) * (draw.random((16, 13, 1, 1)) > 0.8),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "odd.weight"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Conv", ["r", "even.weight"], ["y"]),
+    ]
+    tensors = {name: value.astype(np.float32) for name, value in weights.items()}
+    counted = census(save(tmp_path / "m.onnx", nodes, tensors, (1, 8, 8)), tmp_path)
+    assert counted.unrounded_layers == ("odd",)
+    assert counted.sparse_layers == ("even",)
 
 
 def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ def changed(by_type: dict[str, int], **figures: object) -> Census:
             changed({}, narrow_layers=("conv1",)),
             "over fewer than 8 channels are slower than float ones (conv1)",
         ),
+        (
+            changed({}, unrounded_layers=("a", "b")),
+            "2 convolutions (a, b) give a number of channels that is no multiple of 8, against 0",
+        ),
+        (changed({}, sparse_layers=("fc",)), "more than half of the weights of 1 layers are zero (fc)"),
         (changed({"Cast": 5}), "5 Cast operators against 0 in the baseline"),
         (changed({"MatMulNBits": 7, "Cast": 5}), "7 products unpack their weights"),
         (CLEAN, "shows no cause"),

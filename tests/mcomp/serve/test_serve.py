@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mcomp.cli import exit_code
@@ -130,3 +131,43 @@ def test_names_from_a_recipe_cannot_steer_who_reads_the_card(tmp_path: Path) -> 
     ledger = hostile()
     assert HOSTILE not in model_card(ledger.rows[-1], ledger, {})
     assert "\x1b" not in model_card(ledger.rows[-1], ledger, {})
+
+
+def test_a_licence_that_is_known_stands_on_the_card(tmp_path: Path) -> None:
+    folder = served(tmp_path / "served", licence="data elpv: CC BY-NC-SA 4.0")
+    assert "data elpv: CC BY-NC-SA 4.0." in (folder / "model_card.md").read_text()
+    other = served(tmp_path / "other", tmp_path)
+    assert "Not recorded." in (other / "model_card.md").read_text()
+
+
+def test_arrays_are_prepared_as_in_training(tmp_path: Path) -> None:
+    from mcomp.serve.predict import array_inputs
+    from mcomp_stages.data.arrays import ArraysConfig
+
+    draw = np.random.default_rng(0)
+    image, size = draw.integers(0, 255, (40, 1, 4, 4)), draw.normal(size=(40, 2))
+    np.savez(tmp_path / "d.npz", image=image, size=size, target=np.arange(40) % 2)
+    config = ArraysConfig(path=tmp_path / "d.npz", scale={"image": 255})
+    split = config.load().split("test")
+    serving = config.serving({})
+    assert serving is not None
+    batch, row = split.batch(torch.arange(1)).inputs, int(split.rows[0])
+    np.savez(tmp_path / "one.npz", image=image[row], size=size[row])
+    found = array_inputs(json.loads(json.dumps(serving.settings)), tmp_path, tmp_path / "one.npz")
+    assert found.keys() == batch.keys()
+    for name, value in batch.items():
+        np.testing.assert_array_equal(found[name], value.numpy())
+        assert found[name].dtype == value.numpy().dtype
+
+
+def test_an_array_of_another_shape_or_name_is_told(tmp_path: Path) -> None:
+    inputs = {"x": {"shape": [1, 8, 8], "scale": None, "kind": "f"}}
+    folder = served(tmp_path / "served", kind="array", inputs=inputs)
+    np.save(tmp_path / "good.npy", np.zeros((1, 8, 8)))
+    assert len(answer(folder, str(tmp_path / "good.npy"))["classes"]) == 4
+    np.save(tmp_path / "other.npy", np.zeros((8, 8)))
+    with pytest.raises(StageError, match=r"x has shape \[8, 8\], and the model takes \[1, 8, 8\]"):
+        answer(folder, str(tmp_path / "other.npy"))
+    np.savez(tmp_path / "other.npz", y=np.zeros((1, 8, 8)))
+    with pytest.raises(StageError, match="the model takes x, and the file holds y"):
+        answer(folder, str(tmp_path / "other.npz"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mcomp.model.example import Example
 
 BATCH = "batch"
+OPSET = "version of the ONNX operators: integers of 4 and 16 bits, and scales in groups, came with 21"
 
 FixedSizes = Annotated[
     dict[str, Annotated[int, Field(ge=1)]],
