@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mcomp.config import PluginConfig
+from mcomp.errors import StageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,3 +58,13 @@ class TaskConfig(PluginConfig):
     def metric(self) -> Metric:
         """Return a fresh torchmetrics metric that takes (output, target)."""
         raise NotImplementedError
+
+
+def one_tensor(output: Any) -> Tensor:
+    """Return the output of a model. Raises StageError if it is no tensor: no task knows which part counts."""
+    from torch import Tensor
+
+    if not isinstance(output, Tensor):
+        what = f"the model gives a {type(output).__name__}, and a task judges one tensor"
+        raise StageError(f"{what}; let forward return the one that counts")
+    return output

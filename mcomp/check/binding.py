@@ -22,6 +22,7 @@ from mcomp.model.select import select_modules
 from mcomp.plan import Origin, Plan, Step
 from mcomp.recipe.places import dotted, in_order
 from mcomp.recipe.walk import texts
+from mcomp.task import one_tensor
 
 
 @dataclass
@@ -153,7 +154,7 @@ def bound_model(
 def output_shape(module: nn.Module, example: Mapping[str, Tensor]) -> tuple[int, ...]:
     """Return the shape of what a model says about one sample."""
     with torch.no_grad():
-        return shape(module.eval()(**example))
+        return shape(one_tensor(module.eval()(**example)))
 
 
 def shape(batch: Tensor) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from mcomp.measure.classes import ClassShares
 from mcomp.measure.runtime import Session
 from mcomp.model.graph import TRAINING_ARGUMENT, set_training
 from mcomp.signals import raise_if_interrupted
-from mcomp.task import TaskConfig
+from mcomp.task import TaskConfig, one_tensor
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def evaluate(
     with in_inference_mode(module), torch.no_grad():
         for batch in batches(split, batch_size):
             target = batch.target.to(device)
-            output = module(**{name: value.to(device) for name, value in batch.inputs.items()})
-            metric.update(output, target)
+            output = one_tensor(module(**{name: value.to(device) for name, value in batch.inputs.items()}))
+            # First: it says what does not fit together.
             total_loss += float(task.loss(output, target)) * len(target)
+            metric.update(output, target)
     return Evaluation(float(metric.compute()), total_loss / len(split))
 
 

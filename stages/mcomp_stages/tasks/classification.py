@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from mcomp.errors import Problem, RecipeError, StageError
-from mcomp.task import TaskConfig
+from mcomp.task import TaskConfig, one_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,9 +61,15 @@ class ClassificationConfig(TaskConfig):
         return True
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross entropy. Raises StageError for a label that the model has no output for."""
+        """Return the mean cross entropy.
+
+        Raises StageError for outputs that are no numbers of classes, and for a label that has none.
+        """
         from torch.nn.functional import cross_entropy
 
+        if one_tensor(output).ndim != 2:
+            what = f"the model gives numbers of shape {tuple(output.shape[1:])} for a sample"
+            raise StageError(f"{what}, and classification needs one for each class; choose another task")
         if not target.is_floating_point():
             require_classes(target, output.shape[-1])
         elif target.shape != output.shape:

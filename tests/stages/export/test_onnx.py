@@ -9,9 +9,10 @@ import onnx
 import pytest
 from pydantic import ValidationError
 
-from mcomp.errors import StageError
+from mcomp.errors import RecipeError, StageError
 from mcomp.model.edits import Masks
 from mcomp.model.model import Model
+from mcomp.recipe.build import load_recipe
 from mcomp.stage import Context
 from mcomp_stages.export import onnx as stage
 from mcomp_stages.export.onnx import ExportOnnx
@@ -69,3 +70,12 @@ def test_pruned_weights_that_are_not_zero_fail_the_stage(context: Context) -> No
 def test_other_operator_sets_are_refused(opset: int) -> None:
     with pytest.raises(ValidationError, match="opset"):
         ExportOnnx(opset=opset)
+
+
+@pytest.mark.parametrize("kind", ["export.onnx", "export.openvino"])
+def test_an_operator_set_below_the_widths_is_told_with_what_came_when(kind: str, tmp_path: Path) -> None:
+    model = "version: 1\nname: old\nmodel: {type: lenet5}\ndata: {type: digits}\n"
+    stages = f"stages:\n  train: {{type: train, training: {{epochs: 1}}}}\n  e: {{type: {kind}, opset: 20}}\n"
+    (tmp_path / "r.yaml").write_text(model + stages)
+    with pytest.raises(RecipeError, match=r"at least 21, not 20; it is: .*integers of 4 and 16 bits.* 21"):
+        load_recipe(tmp_path / "r.yaml")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,23 @@ def test_metric_is_the_share_of_right_answers_whatever_the_classes() -> None:
 def test_a_label_without_an_output_is_named(label: int) -> None:
     with pytest.raises(StageError, match=f"label {label} in the data, but the model has 3 classes"):
         ClassificationConfig(num_classes=3).loss(LOGITS, torch.tensor([0, label, 1]))
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            torch.zeros(3, 4, 5),
+            r"numbers of shape \(4, 5\) for a sample, and classification needs one for each",
+        ),
+        (torch.zeros(3), r"numbers of shape \(\) for a sample"),
+        ((LOGITS, LOGITS), "the model gives a tuple, and a task judges one tensor; let forward return"),
+        ({"logits": LOGITS}, "the model gives a dict"),
+    ],
+)
+def test_outputs_that_it_does_not_understand_are_refused(output: Any, told: str) -> None:
+    with pytest.raises(StageError, match=told):
+        ClassificationConfig(num_classes=3).loss(output, torch.tensor([0, 2, 1]))
 
 
 def test_classes_come_from_the_data_unless_they_are_given() -> None:
