@@ -98,7 +98,7 @@ WORK = {
         "type: quantize.dynamic, samples: 64", f"{WEIGHTS}.dynamic", "parts_of", 3
     ),
     "calibration": Work(
-        KL, "mcomp_stages.methods.quantization.calibrate", "observe", 18
+        KL, "mcomp_stages.methods.quantization.calibrate", "advance", 1, "Looking"
     ),
     "a range by entropy": Work(
         KL, "mcomp_stages.methods.quantization.observers.kl", "bounded_divergence", 2, goes_on=False
