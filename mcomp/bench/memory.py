@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mcomp.errors import StageError, printable
-from mcomp.measure.memory import children_peak_bytes, lifetime_peak_bytes
+from mcomp.measure.memory import children_peak_bytes, own_peak_bytes
 
 RUNS = 3
 PATIENCE_SECONDS = 600
@@ -37,7 +37,7 @@ def main(path: str, runtime: str, threads: str, batch_size: str, length: str) ->
     for _ in range(RUNS):
         session.run(inputs)
     del session  # of a runtime in a process of its own: it counts when it has ended
-    return max(lifetime_peak_bytes(), children_peak_bytes())
+    return max(own_peak_bytes(), children_peak_bytes())
 
 
 if __name__ == "__main__":

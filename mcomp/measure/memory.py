@@ -86,6 +86,16 @@ def lifetime_peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def own_peak_bytes() -> int:
+    """Return the most this program held. `lifetime_peak_bytes` counts what the process was before, too: the
+    kernel hands on what who started it held.
+    """
+    try:
+        return high_water_mark_bytes()
+    except (OSError, ValueError):
+        return lifetime_peak_bytes()
+
+
 def children_peak_bytes() -> int:
     """Return the most that a process held which this one started and which has ended."""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
