@@ -63,7 +63,8 @@ class Executor:
                 require_room(self.store, step.label, num_bytes(source.module), step.config)
             result = step.config.run(source, context)
             require_effect(result, source)
-            write_content(content, result, measure(result, source, context), context.data.facts, scratch)
+            figures = measure(result, source, context, max(step.recipe.measure.batch_sizes))
+            write_content(content, result, figures, context.data.facts, scratch)
             artifact = self.store.publish(step.key, step.key_json, content, about)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
         self.store.put_measurement(step.key, "cost", cost)
@@ -216,8 +217,8 @@ def same_model(left: Model, right: Model) -> bool:
     return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
 
 
-def measure(result: StageResult, source: Model, context: Context) -> Figures:
-    """Return what is known of a result without a runtime or a clock.
+def measure(result: StageResult, source: Model, context: Context, batch_size: int) -> Figures:
+    """Return what is known of a result without a runtime or a clock, in batches as its file will be served.
 
     Only the final measurement touches test.
     """
@@ -225,7 +226,7 @@ def measure(result: StageResult, source: Model, context: Context) -> Figures:
         return Figures(size_bytes=sum(path.stat().st_size for path in result.files.values()))
     module = result.model.inference_module(context.example)
     splits = context.data.split("validation"), part_of_train(context.data)
-    validation, train = (evaluate(module, split, context.task) for split in splits)
+    validation, train = (evaluate(module, each, context.task, batch_size=batch_size) for each in splits)
     return Figures(
         validation=validation.metric,
         train=train.metric,

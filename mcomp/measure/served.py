@@ -28,12 +28,15 @@ def serve(
 ) -> Served:
     """Return what is known of a file alone: the metric on `split` in its runtime, its bytes and its census.
 
-    `scratch` is a folder for what the runtime writes. Raises StageError if the runtime refuses it.
+    The metric is taken in calls of as many samples as the largest that is timed: ranges that are found at run
+    time depend on it. `scratch` is a folder for what the runtime writes. Raises StageError if the runtime
+    refuses it.
     """
     from mcomp.measure.accuracy import evaluate_file
 
     file = exported.file
-    quality = evaluate_file(runtime.session(file, measure.threads), split, task)
+    session = runtime.session(file, measure.threads)
+    quality = evaluate_file(session, split, task, max(measure.batch_sizes))
     return Served(
         file=file.name,
         runtime=runtime.name,

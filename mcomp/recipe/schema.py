@@ -46,7 +46,8 @@ class Measure(Config):
 
     threads: Annotated[int, Field(ge=1, description="threads of the runtime")] = 1
     batch_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="samples in a call")
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(min_length=1, description="samples in a call; the metric is taken at the largest"),
     ] = (1, 16)
     rounds: Annotated[int, shortens_to(3, ge=3, description="turns per file and batch size")] = 30
     sizes: Annotated[

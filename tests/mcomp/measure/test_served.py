@@ -39,6 +39,18 @@ def test_a_file_alone_has_its_metric_bytes_and_census(tmp_path: Path, split: Ima
     assert served.census.float == 2
 
 
+def test_the_metric_is_taken_in_calls_of_as_many_samples_as_are_timed(
+    tmp_path: Path, split: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sizes = float_classifier(tmp_path / "float.onnx"), []
+    run = OnnxSession.run
+    monkeypatch.setattr(
+        OnnxSession, "run", lambda self, inputs: sizes.append(len(inputs["x"])) or run(self, inputs)
+    )
+    serve(Exported(file), RUNTIME, split, Classes(), MEASURE, tmp_path)
+    assert sizes == [3] * 13 + [1]
+
+
 def test_beside_the_baseline_a_file_gets_ratios_and_both_get_latencies(tmp_path: Path, split: Images) -> None:
     files = half_quantized_classifier(tmp_path / "int8.onnx"), float_classifier(tmp_path / "float.onnx")
     alone = [serve(Exported(file), RUNTIME, split, Classes(), MEASURE, tmp_path) for file in files]
