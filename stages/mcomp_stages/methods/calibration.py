@@ -44,7 +44,7 @@ def require_telling(batches: Sequence[Mapping[str, Tensor]]) -> None:
     first = {name: values[0] for name, values in batches[0].items()}
     num_samples = sum(len(inputs[name]) for inputs in batches for name in list(first)[:1])
     if num_samples > 1 and all(
-        torch.equal(values, first[name].expand_as(values))
+        values.shape[1:] == first[name].shape and torch.equal(values, first[name].expand_as(values))
         for inputs in batches
         for name, values in inputs.items()
     ):

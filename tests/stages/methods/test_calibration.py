@@ -11,7 +11,7 @@ from torch import Tensor
 from mcomp.data.splits import Splits, TensorSplit
 from mcomp.errors import StageError
 from mcomp.stage import Context
-from mcomp_stages.methods.calibration import calibration_inputs
+from mcomp_stages.methods.calibration import calibration_inputs, require_telling
 from tests.mcomp.training.setting import make_context, small_split
 
 
@@ -73,3 +73,9 @@ def test_one_other_sample_is_enough() -> None:
     image = torch.zeros(20, 1, 6, 6)
     image[17, 0, 2, 3] = 1.0
     assert len(calibration_inputs(context_with(image), 20)) == 2
+
+
+def test_sentences_that_come_one_by_one_may_differ_in_length() -> None:
+    require_telling([{"input_ids": torch.ones(1, length)} for length in (12, 18)])
+    with pytest.raises(StageError, match="all 2 calibration samples are the same"):
+        require_telling([{"input_ids": torch.ones(1, 12)}] * 2)
