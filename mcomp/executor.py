@@ -63,8 +63,7 @@ class Executor:
                 require_room(self.store, step.label, num_bytes(source.module), step.config)
             result = step.config.run(source, context)
             require_effect(result, source)
-            figures = measure(result, source, context, max(step.recipe.measure.batch_sizes))
-            write_content(content, result, figures, context.data.facts, scratch)
+            write_content(content, result, measure(result, source, context), context.data.facts, scratch)
             artifact = self.store.publish(step.key, step.key_json, content, about)
         cost = {"seconds": time.perf_counter() - started, "peak_memory_bytes": memory.peak_bytes}
         self.store.put_measurement(step.key, "cost", cost)
@@ -217,8 +216,8 @@ def same_model(left: Model, right: Model) -> bool:
     return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
 
 
-def measure(result: StageResult, source: Model, context: Context, batch_size: int) -> Figures:
-    """Return what is known of a result without a runtime or a clock, in batches as its file will be served.
+def measure(result: StageResult, source: Model, context: Context) -> Figures:
+    """Return what is known of a result without a runtime or a clock, in batches as the data gives them.
 
     Only the final measurement touches test.
     """
@@ -226,7 +225,8 @@ def measure(result: StageResult, source: Model, context: Context, batch_size: in
         return Figures(size_bytes=sum(path.stat().st_size for path in result.files.values()))
     module = result.model.inference_module(context.example)
     splits = context.data.split("validation"), part_of_train(context.data)
-    validation, train = (evaluate(module, each, context.task, batch_size=batch_size) for each in splits)
+    size = context.batch_size  # ranges that are found at run time depend on it
+    validation, train = (evaluate(module, split, context.task, batch_size=size) for split in splits)
     return Figures(
         validation=validation.metric,
         train=train.metric,
