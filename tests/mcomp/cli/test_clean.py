@@ -40,7 +40,7 @@ def test_with_yes_what_was_listed_is_gone(mcomp: Command, store: Path) -> None:
     answer = mcomp("clean", "--store", store, "--keep-runs", "0", "--yes")
     assert answer.code == 0
     assert answer.out.splitlines()[-1].startswith("removed ")
-    assert set(files_below(store)) == {"store.json", ".gitignore"}
+    assert set(files_below(store)) == {"store.json", ".gitignore", "leases/claim.lock"}
 
 
 def test_only_results_that_the_newest_run_does_not_need_go(mcomp: Command, store: Path, runs: Runs) -> None:
