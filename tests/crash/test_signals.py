@@ -78,7 +78,7 @@ class Phase:
 PHASES = {
     "import": Phase("teacher/train", "mcomp.scheduler", "compute", "Scheduler"),
     "train": Phase("tiny/distill", "mcomp.training.update", "__call__", "Update", call=23),
-    "validate": Phase("tiny/distill", "mcomp.training.loop", "evaluate", call=1),
+    "validate": Phase("tiny/distill", "mcomp.training.companions", "evaluate", call=1),
     "cut": Phase("tiny/prune", "mcomp_stages.methods.pruning.cut", "choose_cut"),
     "calibrate": Phase("tiny/qat", "mcomp_stages.methods.quantization.calibrate", "calibrate"),
     "compare": Phase("tiny/qat", "mcomp_stages.methods.quantization.compare", "require_equal"),
