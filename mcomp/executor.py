@@ -28,6 +28,7 @@ from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
 from mcomp.plan import Origin, Step
+from mcomp.recipe.build import placed_at
 from mcomp.recipe.schema import Recipe, RecipeRef
 from mcomp.stage import Context, Reporter, StageResult
 from mcomp.store.artifact import Artifact
@@ -108,7 +109,8 @@ class Executor:
 
     def data_of(self, step: Step) -> Data:
         """Return what a step works on: the splits, with the targets that its task asks for."""
-        data = self.loaded_data(step.recipe)
+        with placed_at(step.loaded.composed, "data"):
+            data = self.loaded_data(step.recipe)
         if step.target is None:
             return data
         key = fingerprint([step.recipe.data.model_dump(mode="json"), step.key_json["target"]])

@@ -5,6 +5,7 @@ Accuracy does not show whether a layer fell back to float; its operator in the o
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 import onnx
 import onnx.numpy_helper
 
-from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS, PACKED
+from mcomp.measure.operators import FLOAT_LAYERS, INT8_LAYERS, PACKED, ZERO_POINTS
 from mcomp.measure.runtimes.onnx import load_session, session_options
 from mcomp.store.ledger import Census
 
@@ -35,7 +36,7 @@ def census(path: Path, scratch: Path, threads: int = 1) -> Census:
     constant = constant_names(graph, nodes)
     float_layers = [node for node in nodes if is_layer(node, FLOAT_LAYERS, constant)]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    weights = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) > 1}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
     return Census(
         int8=sum(is_layer(node, INT8_LAYERS, constant) for node in nodes),
         float=len(float_layers),
@@ -43,7 +44,7 @@ def census(path: Path, scratch: Path, threads: int = 1) -> Census:
         float_layers=tuple(layer_name(node) for node in float_layers),
         narrow_layers=tuple(layer_name(node) for node in nodes if is_narrow(node, shapes)),
         unrounded_layers=tuple(unrounded_layers(onnx.load(path, load_external_data=False).graph)),
-        sparse_layers=tuple(layer_name(node) for node in nodes if is_sparse(node, weights)),
+        sparse_layers=tuple(layer_name(node) for node in nodes if is_sparse(node, tensors)),
     )
 
 
@@ -110,14 +111,32 @@ def unrounded_layers(graph: onnx.GraphProto) -> Iterator[str]:
             yield layer_name(node)
 
 
-def is_sparse(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+def is_sparse(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
     """Return whether more than half of a layer's weights are zero; those in another file are not read."""
-    names = [node.input[place] for place in LAYERS.get(node.op_type, ()) if node.input[place] in weights]
-    tensor = weights[names[0]] if names and node.op_type not in PACKED else None
-    if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+    places = [place for place in LAYERS.get(node.op_type, ()) if is_matrix(tensors.get(node.input[place]))]
+    if not places or node.op_type in PACKED:
         return False
-    values = onnx.numpy_helper.to_array(tensor)
-    return float((values == 0).mean()) > SPARSE
+    tensor = tensors[node.input[places[0]]]
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return False
+    zeros = onnx.numpy_helper.to_array(tensor) == zero_point(node, places[0], tensors)
+    return float(zeros.mean()) > SPARSE
+
+
+def is_matrix(tensor: onnx.TensorProto | None) -> bool:
+    """Return whether a tensor has the axes of a weight."""
+    return tensor is not None and len(tensor.dims) > 1
+
+
+def zero_point(node: onnx.NodeProto, place: int, tensors: dict[str, onnx.TensorProto]) -> float:
+    """Return what stands for zero in a node's weight: 128 where the runtime made its int8 unsigned.
+
+    NaN, which equals nothing, where channels have different ones.
+    """
+    at = ZERO_POINTS.get((node.op_type, place))
+    tensor = tensors.get(node.input[at]) if at is not None and at < len(node.input) else None
+    found = {0.0} if tensor is None else set(onnx.numpy_helper.to_array(tensor).ravel().tolist())
+    return float(found.pop()) if len(found) == 1 else math.nan
 
 
 def layer_name(node: onnx.NodeProto) -> str:

@@ -13,6 +13,19 @@ INT8_LAYERS: dict[str, tuple[int, ...]] = {
     "MatMulIntegerToFloat": (0, 1),
     "DynamicQuantizeMatMul": (1,),
 }
+# Which of their inputs is the zero point of the weight.
+ZERO_POINTS: dict[tuple[str, int], int] = {
+    ("QLinearConv", 3): 5,
+    ("ConvInteger", 1): 3,
+    ("QGemm", 3): 5,
+    ("QLinearMatMul", 0): 2,
+    ("QLinearMatMul", 3): 5,
+    ("MatMulInteger", 0): 2,
+    ("MatMulInteger", 1): 3,
+    ("MatMulIntegerToFloat", 0): 4,
+    ("MatMulIntegerToFloat", 1): 5,
+    ("DynamicQuantizeMatMul", 1): 3,
+}
 FLOAT_LAYERS: dict[str, tuple[int, ...]] = {
     "Conv": (1,),
     "FusedConv": (1,),

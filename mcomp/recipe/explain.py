@@ -159,7 +159,7 @@ def written_out(mistake: Mistake, model: type[BaseModel]) -> str:
     value = mistake.value
     if mistake.kind == "union_tag_not_found":
         return f"it must be {one_of(choices(model, mistake.location, discriminator(mistake)))}"
-    if value is None or mistake.kind not in MISWRITTEN:
+    if value is None or isinstance(value, bool) or mistake.kind not in MISWRITTEN:
         return ""
     is_list = mistake.kind in ("list_type", "tuple_type")
     if isinstance(value, dict):

@@ -29,6 +29,16 @@ class EpochLine(BaseModel):
 HISTORIES = TypeAdapter(list[EpochLine])
 
 
+def note(row: Row) -> str:
+    """Return what a stage wants its reader to know, "" if nothing."""
+    return told if isinstance(told := row.facts.get("note"), str) else ""
+
+
+def compressed_bytes(row: Row) -> int | None:
+    """Return how large a file is when it is compressed, None if nobody looked."""
+    return size if isinstance(size := row.facts.get("compressed_bytes"), int) else None
+
+
 def history(row: Row) -> list[EpochLine]:
     """Return the training of a step, also one inside a part of its facts (`recover`); empty if none."""
     parts = [row.facts, *(part for part in row.facts.values() if isinstance(part, Mapping))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mcomp.report.facts import compressed_bytes
 from mcomp.report.text import NONE, count, metric, milliseconds, ratio, size
 from mcomp.store.ledger import Ledger, Requirement, Row, Served
 
@@ -43,6 +44,7 @@ class File:
 
     name: str
     served: Served
+    compressed_bytes: int | None = None
 
 
 def files(ledger: Ledger) -> list[File]:
@@ -52,7 +54,9 @@ def files(ledger: Ledger) -> list[File]:
         File(f"baseline ({name})" if several else "baseline", served)
         for name, served in ledger.baselines.items()
     ]
-    return baselines + [File(row.stage, row.served) for row in ledger.rows if row.served]
+    return baselines + [
+        File(row.stage, row.served, compressed_bytes(row)) for row in ledger.rows if row.served
+    ]
 
 
 def better_by(ledger: Ledger, row: Row) -> float | None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcomp.report import text
+from mcomp.report.facts import note
 from mcomp.report.jobs import Job, jobs, metric_name, timed_sizes
 from mcomp.report.summary import (
     QUICK,
@@ -98,8 +99,8 @@ def ledger_table(ledger: Ledger) -> RenderableType:
     served = final(ledger)
     causes = served.slower_because if served else ()
     parts += [Text(f"slower: {clean(cause)}", style="yellow") for cause in causes]
-    note = session_note(served)
-    parts += [Text(f"note: {clean(note)}", style="yellow")] if note else []
+    notes = [session_note(served), *(note(row) for row in ledger.rows if row.served)]
+    parts += [Text(f"note: {clean(each)}", style="yellow") for each in notes if each]
     if ledger.require:
         lines = [verdict(requirement, clean(ledger.metric)) for requirement in ledger.require]
         parts += [Text(), Lines(VERDICT_COLUMNS, lines)]
@@ -149,7 +150,11 @@ def file_columns(ledger: Ledger) -> list[Column[File]]:
     if any(file.served.worst_class for file in files(ledger)):
         figures.append(Column("worst class", worst_class, from_width=112))
     name: Column[File] = Column("exported file", lambda file: clean(file.name), right=False)
-    return [name, *(Column(each.title, served_by(each.cell), each.from_width) for each in figures)]
+    columns = [name, *(Column(each.title, served_by(each.cell), each.from_width) for each in figures)]
+    if any(file.compressed_bytes for file in files(ledger)):
+        packed: Column[File] = Column("compressed", lambda file: text.size(file.compressed_bytes), 60)
+        columns.insert(3, packed)
+    return columns
 
 
 def worst_class(served: Served) -> str:

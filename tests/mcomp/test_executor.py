@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from mcomp.data.contract import SplitName
 from mcomp.data.splits import Splits, TensorSplit
-from mcomp.errors import CheckpointError, CorruptArtifact, RecipeError, StageError
+from mcomp.errors import CheckpointError, CorruptArtifact, Problem, RecipeError, StageError
 from mcomp.executor import Executor, original, part_of_train, require_effect, same_model
 from mcomp.model.checkpoint import load_model
 from mcomp.model.edits import Masks
@@ -138,6 +138,17 @@ def test_data_is_loaded_once_for_all_steps_that_use_it(
     monkeypatch.setattr(ToyPoints, "loaded", 0)
     run(plan(), store, steps=4)
     assert ToyPoints.loaded == 1
+
+
+def test_data_that_cannot_be_loaded_is_told_at_its_place_in_the_recipe(
+    plan: MakePlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ToyPoints) -> None:
+        raise RecipeError(Problem("", "path", "holds a number that is not finite"))
+
+    monkeypatch.setattr(ToyPoints, "load", broken)
+    with pytest.raises(RecipeError, match=r"toy\.yaml:\d+:\d+: data\.path: holds a number"):
+        run(plan(), store)
 
 
 # Where a pipeline starts

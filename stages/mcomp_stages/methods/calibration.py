@@ -49,7 +49,7 @@ def require_telling(batches: Sequence[Mapping[str, Tensor]]) -> None:
         for name, values in inputs.items()
     ):
         raise StageError(
-            f"all {num_samples} calibration samples are the same, which sets no range; "
+            f"all {num_samples} calibration samples are the same, which tells nothing of what is usual; "
             "give the calibration split other samples in `data`"
         )
 

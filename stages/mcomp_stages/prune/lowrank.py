@@ -102,15 +102,14 @@ class PruneLowRank(StageConfig):
     def choose(self, model: Model, context: Context) -> Checkpoint:
         """Return the ranks as an edit, and what the report says of them. Raises StageError."""
         from mcomp.errors import StageError
-        from mcomp_stages.methods.lowrank.candidates import candidates, given_ranks
+        from mcomp_stages.methods.lowrank.candidates import candidates, given_ranks, why_left
         from mcomp_stages.methods.lowrank.choice import Choice
         from mcomp_stages.methods.lowrank.gain import speedup_of
         from mcomp_stages.methods.size import shares, totals
 
         found, left = candidates(model, context.example, self.layers, self.skip)
         if not found:
-            why = "; ".join(f"{path} {reason}" for path, reason in list(left.items())[:3])
-            raise StageError(f"no layer can be factorized{f': {why}' if why else ''}")
+            raise StageError(f"no layer can be factorized{why_left(left)}")
         given = given_ranks(model.module, found, left, self.ranks)
         whole = totals(model, context.example)
         speedup = speedup_of(context) if self.measured else None

@@ -173,8 +173,9 @@ class QuantizeMixed(QuantizedTraining, StageConfig):
             least = [
                 min(each.cost if kind == "accuracy_drop" else each.size for each in every) for every in layers
             ]
+            smallest = rounded_up(sum(least))
             raise StageError(
-                f"budget.{kind}: {limit:g} cannot be met; the smallest reachable is {sum(least):.4g}: "
+                f"budget.{kind}: {limit:g} cannot be met; the smallest reachable is {smallest}: "
                 "raise it, or allow smaller widths",
             )
         return found
@@ -190,3 +191,10 @@ class QuantizeMixed(QuantizedTraining, StageConfig):
         }
         chosen = edit.model_copy(update={"weights": sites, "methods": {}})
         return with_methods(chosen, self.method.type if self.method else None, context.example)
+
+
+def rounded_up(value: float) -> str:
+    """Return a number that is at least `value` as text: whole, or with four digits behind the point."""
+    from math import ceil
+
+    return str(ceil(value)) if value >= 100 else f"{ceil(value * 1e4) / 1e4:g}"

@@ -86,6 +86,8 @@ IN_THE_FILE = [
         "small.yaml:10:46: stages.distill.teachers.0.stage: teacher.yaml has no stage 'distill' in its pipeline; choose one of: train"),
     ("teachers: [{recipe: teacher.yaml}]", "teachers: [{recipe: teacher.yaml, overrides: ['sede=1']}]",
         "small.yaml:10:50: sede=1: unknown key; did you mean 'seed'?"),
+    ("teachers: [{recipe: teacher.yaml}]", "teachers: [true]",
+        "small.yaml:10:16: stages.distill.teachers.0: must be a mapping, not true; it is: models to learn from"),
     ("teachers: [{recipe: teacher.yaml}]", "teachers: [{recipe: teacher.yaml, overrides: seed=1}]",
         "small.yaml:10:50: stages.distill.teachers.0.overrides: must be a list, not 'seed=1'; write [seed=1]"),
     ("    teachers: [{recipe: teacher.yaml}]\n", "",

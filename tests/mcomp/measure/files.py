@@ -59,9 +59,13 @@ def pair(name: str, scale: str, zero: str) -> list[onnx.NodeProto]:
     ]
 
 
-def half_quantized_classifier(path: Path) -> Path:
-    """Write the same network with pairs around the convolution alone: one layer in integers, one in float."""
+def half_quantized_classifier(path: Path, zeros: float = 0.0) -> Path:
+    """Write the same network with pairs around the convolution alone: one layer in integers, one in float.
+
+    `zeros` is the share of the convolution's weights that is zero in each channel.
+    """
     floats = parameters()
+    floats["conv.weight"].reshape(4, -1)[:, : round(zeros * floats["conv.weight"][0].size)] = 0
     scale_O = np.abs(floats["conv.weight"]).max(axis=(1, 2, 3)) / 127
     tensors = {
         "x_scale": np.float32(0.05),

@@ -55,6 +55,15 @@ def test_channels_that_fill_no_register_and_layers_of_zeros_are_named(tmp_path: 
     assert counted.sparse_layers == ("even",)
 
 
+@pytest.mark.parametrize(("zeros", "named"), [(0.8, ("conv",)), (0.2, ())])
+def test_zeros_are_found_among_integers_that_the_runtime_moved(
+    zeros: float, named: tuple[str, ...], tmp_path: Path
+) -> None:
+    counted = census(half_quantized_classifier(tmp_path / "m.onnx", zeros), tmp_path)
+    assert counted.int8 == 1
+    assert counted.sparse_layers == named
+
+
 def test_a_product_of_two_activations_is_no_layer(tmp_path: Path) -> None:
     counted = census(attention_scores(tmp_path / "m.onnx"), tmp_path)
     assert (counted.int8, counted.float) == (0, 1)

@@ -41,6 +41,25 @@ def test_a_file_stands_beside_the_baseline_with_its_ratios() -> None:
     assert "0 of 22" in line_of(shown, "baseline")
 
 
+def test_what_a_stage_says_of_its_file_is_shown() -> None:
+    ledger = ledgers.main_job()
+    told = ledger.rows[-1].model_copy(
+        update={"facts": {"compressed_bytes": 61_000, "note": "zeros save bytes"}}
+    )
+    shown = printed(ledger_table(ledger.model_copy(update={"rows": (*ledger.rows[:-1], told)})))
+    assert " ".join(line_of(shown, "export ").split()).startswith("export 0.9900 622 kB 61.0 kB 27.8×")
+    assert "note: zeros save bytes" in shown
+    assert "compressed" not in printed(ledger_table(ledger))
+
+
+@pytest.mark.parametrize("facts", [{"note": 3}, {"compressed_bytes": "9 kB"}, {"note": ["a"]}])
+def test_facts_of_other_types_are_left_out(facts: dict[str, object]) -> None:
+    ledger = ledgers.main_job()
+    odd = ledger.rows[-1].model_copy(update={"facts": facts})
+    shown = printed(ledger_table(ledger.model_copy(update={"rows": (*ledger.rows[:-1], odd)})))
+    assert shown == printed(ledger_table(ledger))
+
+
 def test_the_class_that_lost_most_is_named_where_there_are_classes() -> None:
     ledger = ledgers.main_job()
     last = ledger.rows[-1]

@@ -56,6 +56,18 @@ def candidates(
     return found, left
 
 
+def why_left(left: Mapping[str, str]) -> str:
+    """Return how an error about layers that stay goes on: each reason once, with a layer that it is about."""
+    layers: dict[str, list[str]] = {}
+    for path, reason in left.items():
+        layers.setdefault(reason, []).append(path)
+    told = [
+        f"{paths[0]}{f' (as {len(paths) - 1} more)' if len(paths) > 1 else ''} {reason}"
+        for reason, paths in layers.items()
+    ]
+    return f": {'; '.join(told)}" if told else ""
+
+
 def given_ranks(
     module: nn.Module,
     found: Mapping[str, Candidate],

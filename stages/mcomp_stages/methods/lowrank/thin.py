@@ -23,7 +23,7 @@ def refusal(module: nn.Module, state: Mapping[str, Tensor], path: str) -> str:
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
         return "is a grouped convolution: its groups do not meet"
     if f"masks.{path}.weight" in state:
-        return "has masked weights: a product of factors would fill their zeros"
+        return "has masked weights, which a product would fill: put prune.lowrank in front of what set them"
     if isinstance(module.get_submodule(path.rpartition(".")[0]), READ_WEIGHTS):
         return "has weights that the module around it reads on its own"
     if num_names(module, module.get_parameter(f"{path}.weight")) > 1:

@@ -12,6 +12,11 @@ from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.repair import left_in_float
 from mcomp_stages.methods.quantization.weights.edit import StoredWeights
 
+SIGNED = (
+    "; their inputs are signed, as preset: arm_xnnpack has them, and this runtime fuses unsigned ones: leave "
+    "out the preset (and signed: true), or write the file for the other runtime with export.executorch"
+)
+
 
 def require_integers(path: Path, model: Model) -> Census:
     """Return what the runtime makes of a file, with scratch beside it.
@@ -26,11 +31,17 @@ def require_integers(path: Path, model: Model) -> Census:
     if in_float or found.int8 < len(weights):
         names = ", ".join(in_float or found.float_layers) or "none"
         paths = dict.fromkeys(name.partition(":")[0] for name in in_float)
+        repair = SIGNED if any(map(has_signed_activations, edits)) else left_in_float(paths) if paths else ""
         raise StageError(
             f"{len(weights)} layers are quantized, ONNX Runtime runs {found.int8} in integers; "
-            f"left in float: {names}{left_in_float(paths) if paths else ''}"
+            f"left in float: {names}{repair}"
         )
     return found
+
+
+def has_signed_activations(edit: Quantizers | StoredWeights) -> bool:
+    """Whether layers read signed integers."""
+    return isinstance(edit, Quantizers) and any(each.signed for each in edit.activations.values())
 
 
 def is_transposed(edit: Quantizers | StoredWeights, name: str) -> bool:

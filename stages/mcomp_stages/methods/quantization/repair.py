@@ -9,7 +9,9 @@ LAYERS = ("conv", "linear")
 
 def left_in_float(layers: Iterable[str]) -> str:
     """Return how an error goes on: what to put into the recipe to leave layers in float."""
-    return f"; to leave it in float, add to the stage that quantizes: keep_float: [{', '.join(layers)}]"
+    paths = list(layers)
+    what = "it" if len(paths) == 1 else "them"
+    return f"; to leave {what} in float, add to the stage that quantizes: keep_float: [{', '.join(paths)}]"
 
 
 def repair_of(site: str) -> str:

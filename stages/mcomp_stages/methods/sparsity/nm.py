@@ -57,12 +57,15 @@ def require_divisible(chosen: Sequence[Chosen], pattern: Pattern, axis: Axis) ->
     """Raise StageError naming the layers whose axis cannot be parted into groups of m."""
     wrong = [each for each in chosen if each.parameter.shape[AXES[axis]] % pattern.of]
     if wrong:
-        sizes = [f"{each.path} has {each.parameter.shape[AXES[axis]]} {axis}s" for each in wrong]
+        lengths = [each.parameter.shape[AXES[axis]] for each in wrong]
+        sizes = [
+            f"{each.path} has {length} {axis}{'s' if length > 1 else ''}"
+            for each, length in zip(wrong, lengths, strict=True)
+        ]
         more = f" and {len(sizes) - SHOWN} more" if len(sizes) > SHOWN else ""
         raise StageError(
             f"{', '.join(sizes[:SHOWN])}{more}: not a multiple of {pattern.of}; add them to skip, or take "
-            "another axis or number",
-            module=wrong[0].path,
+            "another axis or number"
         )
 
 

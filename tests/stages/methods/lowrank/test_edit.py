@@ -86,7 +86,7 @@ def test_a_saved_model_is_the_same_to_the_bit(tmp_path: Path) -> None:
 
 def test_masked_layers_are_refused_and_others_keep_their_masks() -> None:
     masked = model_of().edited(Masks(names=("classifier.0.weight", "classifier.4.weight")))
-    with pytest.raises(ValueError, match=r"classifier.0 has masked weights: a product .* fill their zeros"):
+    with pytest.raises(ValueError, match=r"classifier.0 has masked weights, which a product would fill"):
         masked.edited(EDIT)
     thin = decomposed(masked, LowRank(layers=EDIT.layers[:3]))
     assert set(thin.state) == {"masks.classifier.0.weight", "masks.classifier.4.weight"}

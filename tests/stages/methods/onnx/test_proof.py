@@ -56,6 +56,12 @@ def test_quantized_layers_left_in_float_are_named(floats: Path) -> None:
         require_integers(floats, quantized_model(float_model()))
 
 
+def test_signed_activations_are_named_where_the_runtime_fuses_unsigned_ones(floats: Path) -> None:
+    signed = quantized_model(float_model(), scheme=Scheme(preset="arm_xnnpack"))
+    with pytest.raises(StageError, match=r"signed, as preset: arm_xnnpack .* export\.executorch"):
+        require_integers(floats, signed)
+
+
 def test_a_float_model_owes_no_integers(floats: Path) -> None:
     assert require_integers(floats, float_model()).float == 4
 

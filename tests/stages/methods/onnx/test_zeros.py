@@ -47,7 +47,7 @@ def test_a_float_file_has_the_zeros_of_the_masks(exported: StageResult, sparse: 
     assert facts["zeros_in_file"].keys() == {name.removeprefix("masks.") for name in sparse.state}
     assert all(found == expected for found, expected in facts["zeros_in_file"].values())
     assert sum(expected for _, expected in facts["zeros_in_file"].values()) == masked(sparse)
-    assert "none is faster" in facts["speed"]
+    assert "none is faster" in facts["note"]
 
 
 def test_a_file_of_integers_has_them_and_is_small_when_compressed(sparse: Model, tmp_path: Path) -> None:

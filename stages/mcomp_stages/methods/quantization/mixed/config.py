@@ -28,7 +28,8 @@ class Budget(Config):
         """Refuse a budget of none of these, or of several."""
         said = [name for name, value in self if value is not None]
         if len(said) != 1:
-            raise ValueError("a budget is one of mean_bits, size_bytes, bit_operations and accuracy_drop")
+            given = f", not {' and '.join(said)}" if said else ""
+            raise ValueError(f"must be one of mean_bits, size_bytes, bit_operations and accuracy_drop{given}")
         return self
 
     @property
