@@ -151,7 +151,9 @@ def instruction_findings(flags: frozenset[str]) -> Iterator[Finding]:
             "gain size here and little time, and overflow in ONNX Runtime without session.x64quantprecision=1"
         )
         yield Finding(
-            "trap", what, "use weights of 7 bits, and measure on the machine that will serve the model"
+            "trap",
+            what,
+            "use weights of 7 bits or with sums: int16, and measure on the machine that will serve the model",
         )
 
 

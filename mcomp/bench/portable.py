@@ -11,6 +11,7 @@ from mcomp.bench import standalone_source
 from mcomp.bench.run import Setting
 from mcomp.errors import RecipeError, StoreError
 from mcomp.measure.runtime import runtime_of
+from mcomp.measure.saturation import has_wide_sums
 
 SCRIPT, SETTINGS = "bench.py", "settings.json"
 
@@ -35,6 +36,7 @@ def write_portable(paths: Sequence[Path], folder: Path, setting: Setting) -> str
         (folder / SCRIPT).write_text(standalone_source(), encoding="utf-8")
         settings = {
             "files": [path.name for path in paths],
+            "wide_sums": [path.name for path in paths if has_wide_sums(path)],
             "threads": setting.threads,
             "batch_sizes": setting.batch_sizes,
             "rounds": setting.rounds,

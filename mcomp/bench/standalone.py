@@ -50,11 +50,11 @@ def machine():
     }
 
 
-def session(path, threads):
+def session(path, threads, wide_sums):
     """Return a session as mcomp makes it: all optimisations, sums of bytes that do not overflow."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    if not set(EXACT) & set(processor()[1]):
+    if wide_sums and not set(EXACT) & set(processor()[1]):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if threads > 1:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -97,7 +97,7 @@ def turns_of(sessions, inputs, rounds):
 def timings(folder, settings, threads, batch_size):
     """Return the figures of all files at one setting."""
     names = settings["files"]
-    sessions = {name: session(folder / name, threads) for name in names}
+    sessions = {name: session(folder / name, threads, name in settings["wide_sums"]) for name in names}
     inputs = {name: inputs_for(loaded, batch_size, settings["length"]) for name, loaded in sessions.items()}
     turns = turns_of(sessions, inputs, settings["rounds"])
     found = []

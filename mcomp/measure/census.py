@@ -52,7 +52,7 @@ def optimised_graph(path: Path, scratch: Path, threads: int) -> onnx.GraphProto:
     """Return the graph that the runtime builds for this machine, written by the runtime itself."""
     with TemporaryDirectory(dir=scratch) as folder:
         written = Path(folder) / "optimised.onnx"
-        options = session_options(threads)
+        options = session_options(path, threads)
         options.optimized_model_filepath = str(written)
         load_session(path, options)
         return onnx.load(written, load_external_data=False).graph

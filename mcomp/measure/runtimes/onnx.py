@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mcomp.measure.runtime import LayerTime, Runtime, Session, Sizes, refused, require_file, require_inputs
-from mcomp.measure.saturation import exact_sums, served_with
+from mcomp.measure.saturation import served_with
 from mcomp.store.ledger import Census
 
 # As the runtime calls types, and numpy.
@@ -19,14 +19,19 @@ TYPES |= {f"tensor({name})": name for name in ("int64", "int32", "int8", "uint8"
 FATAL = 4  # the log level that keeps ONNX Runtime off the terminal; what goes wrong is raised
 
 
-def session_options(threads: int) -> ort.SessionOptions:
-    """Return what every figure is taken with: all optimisations, `threads` for one operator at a time."""
+def session_options(path: Path, threads: int) -> ort.SessionOptions:
+    """Return what every figure of a file is taken with.
+
+    That is all optimisations, `threads` for one operator, and sums that are exact on this processor.
+    Raises StageError if there is no such file.
+    """
+    require_file(path)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
-    for name, value in exact_sums().items():
+    for name, value in served_with(path).items():
         options.add_session_config_entry(name, value)
     if threads > 1:
         # Spinning threads that share a core with other work make small integer models slower than float ones.
@@ -48,7 +53,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path = path
-        self._session = load_session(path, session_options(threads))
+        self._session = load_session(path, session_options(path, threads))
         self.input_sizes: Mapping[str, Sizes] = {
             node.name: tuple(size if isinstance(size, int) else None for size in node.shape)
             for node in self._session.get_inputs()

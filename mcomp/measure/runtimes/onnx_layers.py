@@ -28,7 +28,7 @@ def layer_values(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
     with TemporaryDirectory() as folder:
         whole = Path(folder) / path.name
         onnx.save(model, whole)
-        found = load_session(whole, session_options(1)).run(list(values.values()), dict(inputs))
+        found = load_session(whole, session_options(whole, 1)).run(list(values.values()), dict(inputs))
     return {name: np.asarray(value) for name, value in zip(values, found, strict=True)}
 
 

@@ -19,7 +19,7 @@ WARMUP, CALLS = 3, 20
 def profile(path: Path, inputs: Mapping[str, np.ndarray], threads: int) -> tuple[LayerTime, ...]:
     """Return the mean over 20 calls, the longest first; the names are those of the optimised graph."""
     with TemporaryDirectory() as folder:
-        options = session_options(threads)
+        options = session_options(path, threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = load_session(path, options)

@@ -41,8 +41,8 @@ def integer_file(path: Path, largest_weight: int) -> Path:
 
 
 @pytest.mark.parametrize(("largest", "wide"), [(127, True), (-65, True), (64, False), (0, False)])
-def test_weights_beyond_64_are_wide(tmp_path: Path, largest: int, wide: bool) -> None:
-    assert saturation.has_wide_weights(integer_file(tmp_path / "m.onnx", largest)) is wide
+def test_neighbours_beyond_128_are_wide(tmp_path: Path, largest: int, wide: bool) -> None:
+    assert saturation.has_wide_sums(integer_file(tmp_path / "m.onnx", largest)) is wide
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mcomp_stages.methods.quantization.presets import RUNTIMES, Preset
 ActivationBits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 WeightBits = Literal[2, 3, 4, 5, 6, 7, 8]
 Per = Literal["tensor", "channel", "group"]
+Sums = Literal["int32", "int16"]
 
 GROUP_SIZE = Field(ge=2, description="weights that share a scale, with per: group")
 
@@ -32,15 +33,19 @@ class Activations(Config):
 class Weights(Config):
     """The grid of a weight."""
 
-    bits: Annotated[
-        WeightBits,
-        Field(description="with 7 or less sums of two products fit in 16 bits, for processors without VNNI"),
-    ] = 8
+    bits: Annotated[WeightBits, Field(description="8: what the runtimes have fast operators for")] = 8
     per: Annotated[Per, Field(description="what has a scale of its own: an output channel")] = "channel"
     group_size: Annotated[int | None, GROUP_SIZE] = None
     symmetric: Annotated[
         bool, Field(description="as many steps below zero as above; else a zero point for each scale")
     ] = True
+    sums: Annotated[
+        Sums,
+        Field(
+            description="int16: a grid so coarse that sums of two products fit in 16 bits, for the fast "
+            "kernels of processors without VNNI; 7 bits or less fit anyway"
+        ),
+    ] = "int32"
 
     @model_validator(mode="after")
     def groups_have_a_size(self) -> Weights:
@@ -48,6 +53,20 @@ class Weights(Config):
         if (self.per == "group") != (self.group_size is not None):
             raise ValueError("per: group and group_size: go together")
         return self
+
+    @model_validator(mode="after")
+    def short_sums_need_care(self) -> Weights:
+        """Refuse `sums: int16` where it would do nothing."""
+        if self.sums == "int16" and not self.may_have_short_sums():
+            raise ValueError(
+                "sums: int16 is for symmetric weights of 8 bits with a scale per channel or tensor; sums of "
+                "fewer bits fit anyway"
+            )
+        return self
+
+    def may_have_short_sums(self) -> bool:
+        """Whether sums of products could leave 16 bits, and a coarser grid would help."""
+        return self.bits == 8 and self.symmetric and self.per != "group"
 
 
 class ActivationChange(Config):
@@ -69,6 +88,7 @@ class WeightChange(Config):
     per: Per | None = None
     group_size: Annotated[int | None, GROUP_SIZE] = None
     symmetric: bool | None = None
+    sums: Sums | None = None
 
     @model_validator(mode="after")
     def size_goes_with_groups(self) -> WeightChange:
@@ -82,7 +102,10 @@ class WeightChange(Config):
         change: dict[str, Any] = self.model_dump(exclude_none=True)
         if self.per is not None:
             change["group_size"] = self.group_size
-        return Weights.model_validate({**old.model_dump(), **change})
+        fields = {**old.model_dump(), **change}
+        if self.sums is None and not Weights.model_construct(**fields).may_have_short_sums():
+            fields["sums"] = "int32"
+        return Weights.model_validate(fields)
 
 
 class Override(Config):
@@ -153,7 +176,13 @@ class Scheme(Config):
         activations: list[Activations | ActivationChange] = [self.activations]
         activations += [each.activations for each in self.overrides if each.activations]
         lacking = [f"activations of {a.bits} bits" for a in activations if not runtime.has_width(a.bits)]
+        if self.weights.sums == "int16" and self.activations.bits > 8:
+            raise ValueError(
+                "sums: int16 is for products of bytes; activations of 16 bits are multiplied in float"
+            )
         lacking += [f"weights with a scale per {w.per}" for w in weights if not runtime.has_scales(w.per)]
+        if not runtime.short_sums:
+            lacking += [f"sums: {w.sums}" for w in weights if w.sums == "int16"]
         if not runtime.affine_weights and any(w.symmetric is False for w in weights):
             lacking += ["weights with a zero point (symmetric: false)"]
         if lacking:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mcomp_stages.methods.quantization.config import Activations, Weights
+from mcomp_stages.methods.quantization.pairs import smallest_scale
 
 # Below any scale that data gives; products of two of them are still normal float32 numbers.
 SMALLEST_SCALE = 1e-12
@@ -76,12 +77,17 @@ def symmetric_grid(low: Tensor, high: Tensor, limits: Limits) -> Grid:
 
 
 def weight_grid(weight: Tensor, settings: Weights, axis: int) -> Grid:
-    """Return the grid that reaches just as far as the weight does; `axis` is that of its output channels."""
+    """Return the grid that reaches just as far as the weight does, or as far as its pairs need.
+
+    `axis` is that of its output channels.
+    """
     low, high = weight_range(weight.detach(), settings, axis)
     limits = weight_limits(settings)
     if settings.symmetric:
         # Not symmetric_grid: the largest weight divided by the highest integer, as the runtimes do.
         scale = (torch.maximum(-low, high) / limits.highest).clamp(min=SMALLEST_SCALE)
+        if settings.sums == "int16":
+            scale = torch.maximum(scale, smallest_scale(weight, axis, settings.per))
         return scale, torch.zeros_like(scale, dtype=limits.dtype)
     return affine_grid(low.clamp(max=0), high.clamp(min=0), limits)
 

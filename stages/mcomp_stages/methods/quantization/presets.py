@@ -18,7 +18,8 @@ class Runtime:
 
     `layers` are kinds of `kinds`. `grids` are the fields of a scheme that differ from its
     defaults; `activation_bits` and `weight_grids` what it has operators for. `resizes_integers`: whether
-    resizing to the nearest neighbour runs on integers.
+    resizing to the nearest neighbour runs on integers. `short_sums`: whether it has kernels that add two
+    products in 16 bits, in a known order.
     """
 
     words: str
@@ -27,6 +28,7 @@ class Runtime:
     activation_bits: frozenset[int] = frozenset({2, 3, 4, 5, 6, 7, 8, 16})
     weight_grids: frozenset[str] = frozenset({"tensor", "channel", "group"})
     affine_weights: bool = True
+    short_sums: bool = False
     resizes_integers: bool = True
 
     def has_width(self, bits: int | None) -> bool:
@@ -40,7 +42,7 @@ class Runtime:
 
 RUNTIMES: dict[Preset, Runtime] = {
     # Unsigned activations and signed weights: of the four pairs the only one with fast kernels.
-    "onnxruntime_x86": Runtime("ONNX Runtime on x86"),
+    "onnxruntime_x86": Runtime("ONNX Runtime on x86", short_sums=True),
     "openvino": Runtime(
         "OpenVINO",
         layers=frozenset({"convolution", "transposed convolution", "linear"}),

@@ -12,6 +12,7 @@ from mcomp.model.select import select_modules
 from mcomp.recipe.nearest import did_you_mean
 from mcomp_stages.methods.quantization.config import Activations, Override, Scheme, Weights
 from mcomp_stages.methods.quantization.edit import Quantizers
+from mcomp_stages.methods.quantization.pairs import adds_no_pairs
 from mcomp_stages.methods.quantization.placement import Placement, placement
 from mcomp_stages.methods.quantization.presets import RUNTIMES
 from mcomp_stages.methods.quantization.sites import WeightSite
@@ -170,6 +171,8 @@ def weight_site(
         raise StageError(f"{paths} share one weight; give them the same settings", module=layers[0].path)
     (grid,) = grids
     inputs = tuple(dict.fromkeys(layer.input for layer in layers))
+    if any(adds_no_pairs(module.get_submodule(layer.path)) for layer in layers):
+        grid = grid.model_copy(update={"sums": "int32"})
     site = WeightSite(**grid.model_dump(), inputs=inputs, axis=layers[0].axis)
     require_groups_fit(name, site, module.get_parameter(name))
     return site

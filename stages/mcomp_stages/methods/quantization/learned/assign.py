@@ -49,4 +49,10 @@ def trained_site(name: str, site: WeightSite, method: WeightMethod) -> WeightSit
             f"{method} is for symmetric weights; leave out symmetric: false, or take method minmax or fixed",
             module=name.rpartition(".")[0],
         )
+    if site.sums == "int16" and method != "minmax":
+        raise StageError(
+            f"{method} does not keep sums: int16, which asks for scales that follow the weights; "
+            "take method minmax, or 7 bits",
+            module=name.rpartition(".")[0],
+        )
     return site.model_copy(update={"scale": "stored" if method in WITH_STORED_SCALES else "follows"})

@@ -11,6 +11,7 @@ from torch import Tensor
 from mcomp.model.model import Model
 from mcomp_stages.methods.quantization.edit import Quantizers
 from mcomp_stages.methods.quantization.grid import Grid, spread, weight_grid, weight_limits
+from mcomp_stages.methods.quantization.pairs import smallest_scale
 from mcomp_stages.methods.quantization.sites import WeightSite
 
 # Of the range from the smallest to the largest weight. With few bits, clipping the tails pays.
@@ -26,8 +27,10 @@ def least_squares(weight: Tensor, site: WeightSite) -> Grid:
     """Return the grid over a share of the range, each scale its own, with the smallest squared error."""
     best = extremes(weight, site)
     smallest_C = squared_error(weight, best, site)
+    finest = smallest_scale(weight, site.axis, site.per) if site.sums == "int16" else torch.zeros(())
     for share in SHARES[1:]:
-        grid = extremes(weight * share, site)
+        scale, zero_point = extremes(weight * share, site)
+        grid = torch.maximum(scale, finest), zero_point
         error_C = squared_error(weight, grid, site)
         better_C = error_C < smallest_C
         smallest_C = torch.where(better_C, error_C, smallest_C)
