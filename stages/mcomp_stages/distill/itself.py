@@ -13,7 +13,8 @@ ago; the share of that grows up to `weight`. Probabilities become better calibra
 
 `byot`: heads behind inner modules (`heads`, by pattern; default: where the size of the features changes, or
 all blocks of a transformer) learn from labels and from the network's own output; they are gone from the
-result.
+result. With `keep: layer2` the result is the network that ends at the head behind it: faster and smaller, for
+maps and where only a mean and a linear follow.
 
 `born_again`: `generations` trainings, each from fresh weights, the first on labels alone, each other one also
 on what the generation before says, by `loss` (the terms of `distill.offline`). The best on validation goes

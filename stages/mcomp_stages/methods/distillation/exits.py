@@ -17,7 +17,7 @@ from mcomp.model.select import select_modules
 from mcomp.stage import Context
 from mcomp.training.companions import Companions
 from mcomp.training.config import Training
-from mcomp.training.device import device_of
+from mcomp.training.device import borrowed_generators, device_of
 from mcomp.training.loop import Fit, fit, num_updates
 from mcomp_stages.methods.distillation.adapters import (
     Shape,
@@ -28,6 +28,7 @@ from mcomp_stages.methods.distillation.adapters import (
     shape_of,
     width,
 )
+from mcomp_stages.methods.distillation.early_exit import ended, ending_at, require_same
 from mcomp_stages.methods.distillation.losses import kd
 from mcomp_stages.methods.distillation.outputs import require_labels
 from mcomp_stages.methods.distillation.proposals import (
@@ -61,11 +62,19 @@ class WithExits(Companions):
     """A student with heads behind some of its modules. While training all of them answer."""
 
     def __init__(
-        self, student: nn.Module, paths: Sequence[str], example: Mapping[str, Tensor], num_updates: int
+        self,
+        student: nn.Module,
+        paths: Sequence[str],
+        example: Mapping[str, Tensor],
+        num_updates: int,
+        keep: str | None = None,
     ) -> None:
-        """`paths` are in order; the last one gives the features that the heads behind the others follow."""
+        """`paths` are in order; the last one gives the features that the heads behind the others follow.
+
+        In inference the head behind `keep` answers, or the student without one.
+        """
         super().__init__(student, num_updates)
-        self.paths = tuple(paths)
+        self.paths, self.keep = tuple(paths), keep
         found = example_features(student, self.paths, example)
         num_classes = called_once(student, example).shape[1]
         last = shape_of(found[self.paths[-1]])
@@ -77,12 +86,22 @@ class WithExits(Companions):
     def forward(self, **inputs: Tensor) -> Any:
         """Return the student's output and, while training, what each head gives."""
         output = super().forward(**inputs)
-        if not self.training:
+        if not self.training and self.keep is None:
             return output
         found = self.taps.features()
         last = found[self.paths[-1]]
-        pairs = zip(self.paths[:-1], self.exits, strict=True)
-        return output, [cast(Exit, each)(found[path], last) for path, each in pairs]
+        if not self.training and self.keep is not None:
+            return self.exit(self.keep)(found[self.keep], last)[0]
+        return output, [self.exit(path)(found[path], last) for path in self.paths[:-1]]
+
+    def exit(self, path: str) -> Exit:
+        """Return the head behind a module."""
+        return cast(Exit, self.exits[self.paths.index(path)])
+
+    def ended(self, model: Model, path: str, example: Mapping[str, Tensor]) -> Model:
+        """Return the model that ends at the head behind `path`. Raises StageError if it cannot."""
+        edit, head = ending_at(model.module, path, self.paths[-1], example), self.exit(path)
+        return ended(model, edit, head.bottleneck, head.classifier)
 
     def release(self) -> None:
         self.taps.remove()
@@ -113,12 +132,45 @@ def fit_with_exits(model: Model, config: OwnTeacher, training: Training, context
     require_labels(config, context.data.split("train").batch(torch.arange(2)).target, "byot")
     paths = exit_paths(model.module, config, context)
 
+    keep = kept_path(model, config, paths)
+    require_can_end(model, paths, keep, context.example)
+    made: list[WithExits] = []
+
     def beside(student: nn.Module) -> WithExits:
         example = context.example.to(device_of(student))
-        return WithExits(student, paths, example, num_updates(training, context))
+        made.append(WithExits(student, paths, example, num_updates(training, context), keep))
+        return made[0]
 
     result = fit(model, training, context, label="byot", loss=OwnTeaching(config, context), beside=beside)
-    return Fit(result.model, result.history, result.kept, {"heads": list(paths[:-1]), "last": paths[-1]})
+    goes_on = made[0].cpu().ended(result.model, keep, context.example) if keep else result.model
+    facts = {"heads": list(paths[:-1]), "last": paths[-1], **({"kept": keep} if keep else {})}
+    return Fit(goes_on, result.history, result.kept, facts)
+
+
+def kept_path(model: Model, config: OwnTeacher, paths: Sequence[str]) -> str | None:
+    """Return the module behind which the network will end, if any. Raises StageError if no head is there."""
+    if config.keep is None:
+        return None
+    (path, *more) = select_modules(model.module, [config.keep])
+    if more or path not in paths[:-1]:
+        raise StageError(
+            f"byot: keep: {config.keep}: no single head is there; they are behind {', '.join(paths[:-1])}",
+            about=config.keep,
+        )
+    return path
+
+
+def require_can_end(
+    model: Model, paths: Sequence[str], keep: str | None, example: Mapping[str, Tensor]
+) -> None:
+    """Raise StageError unless the model that ends at a fresh head says what that head says."""
+    if keep is None:
+        return
+    with borrowed_generators(0):
+        heads = WithExits(model.copy().module, paths, example, num_updates=1, keep=keep).eval()
+    said = called_once(heads, example)
+    heads.release()
+    require_same(heads.ended(model, keep, example), said, keep, example)
 
 
 def exit_paths(module: nn.Module, config: OwnTeacher, context: Context) -> tuple[str, ...]:

@@ -19,6 +19,12 @@ class OwnTeacher(Config):
         tuple[str, ...] | None,
         module_patterns(min_length=1, description="behind which modules; default: where the size changes"),
     ] = None
+    keep: Annotated[
+        str | None,
+        module_patterns(
+            description="the module behind whose head the result ends; default: it ends as it did"
+        ),
+    ] = None
     temperature: Annotated[float, Field(gt=0, description="outputs are divided by it")] = 3.0
     weight: Annotated[
         float, Field(ge=0, le=1, description="of a head: share of its teacher, the rest is the labels")
