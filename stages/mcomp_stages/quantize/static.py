@@ -20,7 +20,8 @@ Quantizers are put where ONNX Runtime can fuse them. `samples` of the calibratio
 model once; `observer` makes ranges of what it sees, with memory that does not grow with the samples. Weights
 have a scale for each output channel, over the range that rounds them with the least squared error
 (`least_squares`), or over all of it (`extremes`). `sums: int16` makes them coarser by as much as it takes, up
-to twice, that ONNX Runtime's fast kernels are exact on processors without VNNI too; 7 bits always do. `overrides` give chosen layers other settings, as in `quantize.qat`.
+to twice, that ONNX Runtime's fast kernels are exact on processors without VNNI too; 7 bits always do.
+`overrides` give chosen layers other settings, as in `quantize.qat`.
 
 What can be switched on: `equalize` shares out the ranges of channels between layers before anything is
 rounded. `smoothquant` moves outliers of linears' inputs into their weights, where a norm or a linear comes

@@ -11,7 +11,6 @@ Depthwise convolutions are computed without such sums, so they need nothing.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
