@@ -70,11 +70,9 @@ class PluginConfig(Config):
     """Base of the mappings whose `type` names a plugin.
 
     `version` is raised when the same configuration would give other results; it is part of every key.
-    `licence`: of what it brings along, samples or weights, if that is known; a served model's card says it.
     """
 
     version: ClassVar[str] = "1"
-    licence: ClassVar[str] = ""
     type: str
 
 

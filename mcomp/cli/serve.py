@@ -13,6 +13,7 @@ from mcomp.cli.options import (
     opened_store,
     overrides_argument,
     planned,
+    quick_option,
     recipe_argument,
     store_option,
 )
@@ -25,6 +26,7 @@ from mcomp.cli.options import (
 @click.option("--of", "stage", metavar="STAGE", help="The stage that exports; default: the last.")
 @import_option
 @store_option
+@quick_option
 def serve(
     recipe: Path,
     folder: Path,
@@ -32,6 +34,7 @@ def serve(
     stage: str | None,
     imports: tuple[str, ...],
     store: Path,
+    quick: bool,
 ) -> int:
     """Write a folder that serves the model of RECIPE: the file, how inputs are prepared, labels, and a card.
 
@@ -48,7 +51,7 @@ def serve(
     from mcomp.serve.run import serve_run
 
     import_modules(imports)
-    kept, made = opened_store(store), planned(recipe, overrides)
+    kept, made = opened_store(store), planned(recipe, overrides, quick)
     scheduler = Scheduler(made, kept, ConsoleReporter(error_console()))
     outcome = scheduler.execute()
     serve_run(scheduler, outcome, folder, stage)

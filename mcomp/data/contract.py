@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from mcomp.config import Config, PluginConfig
+from mcomp.config import Config, PluginConfig, no_effect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,11 +108,21 @@ class Serving:
     settings: Mapping[str, Any]
     files: Mapping[str, Path] = field(default_factory=dict)
 
+    @classmethod
+    def image(cls, facts: Mapping[str, Any], image_size: int, channels: int, fit: str) -> Serving:
+        """Return how an image file becomes the input `image`; `facts` has its `mean` and `std`, of pixels
+        from 0 to 1.
+        """
+        normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
+        fields = {"image_size": image_size, "channels": channels, "fit": fit}
+        return cls({"kind": "image", "name": "image", **fields, **normal})
+
 
 class DataConfig(PluginConfig):
     """Base of the data providers. This part is read by `plan` and must not import torch."""
 
     batch_size: Annotated[int, Field(ge=1, description="samples in a training batch")] = 64
+    licence: str = no_effect(default="", description="of the samples; the card of a served model says it")
     shortened: Annotated[
         Shortened | None, Field(description="try the recipe on a part of the data; nothing is judged")
     ] = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from mcomp.config import PluginConfig
+from mcomp.config import PluginConfig, no_effect
 from mcomp.recipe.schema import RecipeRef
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class ModelConfig(PluginConfig):
         str | RecipeRef | None,
         Field(description="trained weights: a .safetensors or .pt file, or {recipe: other.yaml}"),
     ] = None
+    licence: str = no_effect(
+        default="", description="of the weights it starts from; the card of a served model says it"
+    )
 
     def build(self) -> nn.Module:
         """Return the architecture with fresh weights drawn from torch's global generator."""
@@ -55,4 +58,4 @@ class ModelConfig(PluginConfig):
 
     def spec(self) -> dict[str, Any]:
         """Return what rebuilds the architecture, as plain JSON: no weights."""
-        return self.model_dump(mode="json", exclude={"checkpoint"})
+        return self.model_dump(mode="json", exclude={"checkpoint", "licence"})

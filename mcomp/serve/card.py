@@ -64,6 +64,8 @@ def limits(row: Row, ledger: Ledger, settings: Mapping[str, Any]) -> Iterator[st
     yield ""
     yield "- The metric is that of the test split of the recipe's data; of other data it says nothing."
     yield "- Latencies hold for the machine above."
+    if ledger.quick:
+        yield "- It was made from a part of the data (`--quick`): its figures are no results."
     if served.per_class:
         known = [share for share in served.per_class if share is not None]
         yield f"- The worst class: {text.metric(min(known, default=None))} of its samples are right."
@@ -76,5 +78,5 @@ def limits(row: Row, ledger: Ledger, settings: Mapping[str, Any]) -> Iterator[st
     yield "## Licence"
     yield ""
     said = settings.get("licence")
-    yield clean(f"{said}." if said else "Not recorded.")
+    yield clean(f"{said}." if said else "Not recorded: the recipe says none (`licence` of data and model).")
     yield "The licence of these weights follows from those of the model and of all data that it learnt from."

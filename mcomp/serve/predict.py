@@ -65,6 +65,9 @@ def text_inputs(settings, folder, said):
 
 def array_inputs(settings, folder, said):
     """Return the arrays of one sample: a .npy file for a model of one input, else a .npz by their names."""
+    with open(said, "rb") as file:
+        if file.read(6) != b"\x93NUMPY" and not zipfile.is_zipfile(said):
+            raise ValueError("it is no .npy and no .npz file")
     given = np.load(said, allow_pickle=False)
     wanted = settings["inputs"]
     arrays = {next(iter(wanted)): given} if isinstance(given, np.ndarray) else dict(given)
@@ -153,7 +156,7 @@ def predict(folder: Path, said: str) -> dict[str, object]:
     shares = np.exp(output - output.max())
     shares /= shares.sum()
     best = np.argsort(-shares)[:SHOWN]
-    names = labels or [str(number) for number in range(len(shares))]
+    names = labels if len(labels) == len(shares) else [str(number) for number in range(len(shares))]
     return {"classes": [{"label": names[each], "probability": float(shares[each])} for each in best]}
 
 

@@ -8,8 +8,8 @@ from typing import cast
 from mcomp.data.contract import DataConfig
 from mcomp.errors import RecipeError
 from mcomp.model.spec import ModelConfig
+from mcomp.plan import Plan
 from mcomp.recipe.nearest import one_of
-from mcomp.recipe.schema import Recipe
 from mcomp.scheduler import Outcome, Scheduler, exported
 from mcomp.serve.write import write_served
 from mcomp.task import TaskConfig
@@ -34,14 +34,17 @@ def serve_run(scheduler: Scheduler, outcome: Outcome, folder: Path, stage: str |
         raise RecipeError(f"{what}; the exported file itself is {outcome.files[name]}")
     settings = {
         **serving.settings,
-        "licence": licence(step.recipe),
+        "licence": licences(scheduler.plan),
         "labels": facts.get("classes"),
         "chooses": cast(TaskConfig, step.recipe.task).chooses,
     }
     write_served(folder, exported(scheduler.found(step), step), row, outcome.ledger, settings, serving.files)
 
 
-def licence(recipe: Recipe) -> str:
-    """Return the licences that the data and the architecture say of what they bring along, "" if none."""
-    known = {"data": cast(DataConfig, recipe.data), "model": cast(ModelConfig, recipe.model)}
-    return "; ".join(f"{what} {each.type}: {each.licence}" for what, each in known.items() if each.licence)
+def licences(plan: Plan) -> str:
+    """Return what the data and the models of all steps say of their licences, each once, "" if none."""
+    data = [cast(DataConfig, step.recipe.data) for step in plan.steps]
+    models = [cast(ModelConfig, step.recipe.model) for step in plan.steps]
+    said = [f"data {each.type}: {each.licence}" for each in data if each.licence]
+    said += [f"model {each.type}: {each.licence}" for each in models if each.licence]
+    return "; ".join(dict.fromkeys(said))

@@ -11,12 +11,13 @@ Source: Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits" (U
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName
 from mcomp.data.digests import content_digest
 from mcomp.errors import RecipeError
 from mcomp_stages.data.packaged import packaged
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mcomp.data.splits import Splits
 
 NUM_SAMPLES, NUM_PIXELS, NUM_CLASSES = 1797, 64, 10
+INK = 16  # the most that a pixel has
 SPLIT_SIZES = {"test": 500, "validation": 200}
 CALIBRATION_SIZE = 256
 SPLIT_SEED = 0  # not the recipe's: every recipe is measured on the same samples
@@ -50,10 +52,15 @@ class DigitsConfig(DataConfig):
 
         images, labels = read_digits(digits_file())
         parts = split_positions(labels)
-        images = prepared(images, self.image_size, parts["train"])
+        images, mean, deviation = prepared(images, self.image_size, parts["train"])
         return Splits(
-            {name: TensorSplit(at, {"image": images[at]}, labels[at]) for name, at in parts.items()}
+            {name: TensorSplit(at, {"image": images[at]}, labels[at]) for name, at in parts.items()},
+            {"mean": [mean / INK], "std": [deviation / INK]},
         )
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        """An image file in gray: white ink on black, as the digits are."""
+        return Serving.image(facts, self.image_size, 1, "squash")
 
 
 def digits_file() -> Path:
@@ -97,10 +104,10 @@ def split_positions(labels: Tensor) -> dict[SplitName, Tensor]:
     }
 
 
-def prepared(images: Tensor, image_size: int, train: Tensor) -> Tensor:
-    """Return the images resized, and normalised by the training images' mean and deviation."""
+def prepared(images: Tensor, image_size: int, train: Tensor) -> tuple[Tensor, float, float]:
+    """Return the images resized and normalised, with the training images' mean and deviation."""
     from torch.nn.functional import interpolate
 
     resized = interpolate(images, size=(image_size, image_size), mode="bilinear", align_corners=False)
     deviation, mean = resized[train].std(), resized[train].mean()
-    return (resized - mean) / deviation
+    return (resized - mean) / deviation, mean.item(), deviation.item()

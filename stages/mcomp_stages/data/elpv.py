@@ -48,15 +48,15 @@ if TYPE_CHECKING:
     from mcomp_stages.data.image_split import Pixels
 
 CLASSES = ("intact", "defective")
+LICENCE = "CC BY-NC-SA 4.0: not for commercial use"
 KINDS = ("mono", "poly")
 
 
 class ElpvConfig(DataConfig):
     """Inputs `image` (N, 1, image_size, image_size), normalised as the training split is."""
 
-    licence = "CC BY-NC-SA 4.0: not for commercial use"
-
     type: Literal["elpv"] = "elpv"
+    licence: str = no_effect(default=LICENCE, description="of the samples, as their package states it")
     image_size: Annotated[int, Field(ge=16, le=300, description="pixels a side, from 300")] = 96
     threshold: Annotated[
         float, Field(gt=0, le=1, description="probability from which a cell counts as defective")
@@ -109,9 +109,7 @@ class ElpvConfig(DataConfig):
         return Splits(splits, {"mean": used[0], "std": used[1], "classes": list(CLASSES), "samples": samples})
 
     def serving(self, facts: Mapping[str, Any]) -> Serving | None:
-        fields = {"image_size": self.image_size, "channels": 1, "fit": "squash"}
-        normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
-        return Serving({"kind": "image", "name": "image", **fields, **normal})
+        return Serving.image(facts, self.image_size, 1, "squash")
 
     def pixels(self, files: list[Path]) -> Pixels:
         """Return what gives the pixels of images, decoded once. Raises RecipeError for broken ones."""

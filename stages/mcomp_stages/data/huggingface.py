@@ -14,7 +14,7 @@ several. No script of a data set is ever run. A split that is not there takes it
 Images (`image: COLUMN`) are read as `image_folder` reads them: upright, resized to `image_size`, normalised.
 Texts (`text: COLUMN`) go through the tokenizer.json that `tokenizer` names, as in `sentences`. Labels are
 classes by name or number; without `label` there are none, for `task: {type: fidelity}`. The licence is the
-data set's own: its page on the hub says it.
+data set's own: its page on the hub says it, and `licence` puts it on the card of a served model.
 """
 
 from __future__ import annotations
@@ -135,10 +135,9 @@ class HuggingFaceConfig(DataConfig):
         return DataFacts(None, None, classes, varying, self.label is not None, counts)
 
     def serving(self, facts: Mapping[str, Any]) -> Serving | None:
-        if self.tokenizer is None:
-            fields = {"image_size": self.image_size, "channels": self.channels, "fit": self.fit}
-            normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
-            return Serving({"kind": "image", "name": "image", **fields, **normal})
+        if self.image_size is not None and self.image is not None:
+            return Serving.image(facts, self.image_size, self.channels, self.fit)
+        assert self.tokenizer is not None, "refused by says_what_is_read"
         pad = pad_token(self.tokenizer, None)
         length = {"max_length": self.max_length, "padding": "longest"}
         settings = {"kind": "text", "inputs": list(INPUTS), "pad_token": pad, **length}

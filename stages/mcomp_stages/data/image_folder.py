@@ -123,9 +123,7 @@ class ImageFolderConfig(DataConfig):
         return Splits(splits, facts)
 
     def serving(self, facts: Mapping[str, Any]) -> Serving | None:
-        fields = {"image_size": self.image_size, "channels": self.channels, "fit": self.fit}
-        normal = {"mean": list(facts["mean"]), "std": list(facts["std"])}
-        return Serving({"kind": "image", "name": "image", **fields, **normal})
+        return Serving.image(facts, self.image_size, self.channels, self.fit)
 
     def augment_of(self, split: SplitName) -> Augment:
         """Return how a split is augmented: train is, as the recipe says."""

@@ -18,12 +18,13 @@ Source: LeCun et al. 1998, "Gradient-based learning applied to document recognit
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mcomp.data.augment import Augment
-from mcomp.data.contract import DataConfig, DataFacts, SplitName
+from mcomp.data.contract import DataConfig, DataFacts, Serving, SplitName
 from mcomp.data.digests import content_digest
 from mcomp.errors import RecipeError
 from mcomp_stages.data.packaged import packaged
@@ -84,6 +85,10 @@ class Mnist5kConfig(DataConfig):
         }
         samples = {name: len(split) for name, split in splits.items()}
         return Splits(splits, {"mean": used[0], "std": used[1], "samples": samples})
+
+    def serving(self, facts: Mapping[str, Any]) -> Serving | None:
+        """An image file in gray: white ink on black, as the digits are."""
+        return Serving.image(facts, self.image_size, 1, "squash")
 
     def positions(self, target_N: Tensor) -> dict[SplitName, Tensor]:
         """Return the positions of each split's images; `calibration` is a part of `train`."""

@@ -66,7 +66,7 @@ class ExportedConfig(ModelConfig):
         )
 
     def spec(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"checkpoint", "path"})
+        return self.model_dump(mode="json", exclude={"checkpoint", "licence", "path"})
 
     def build(self) -> nn.Module:
         from mcomp_stages.models.exported_module import build_program

@@ -38,6 +38,7 @@ from mcomp_stages.models.huggingface_folder import (
     WEIGHTS,
     architecture_in,
     hub_folder,
+    require_positions,
     require_self_contained,
     weights_in,
     wrong,
@@ -58,7 +59,7 @@ Family = Literal[
 ]
 CLASSIFIERS = ("sequence_classification", "token_classification", "image_classification")
 # Where the weights come from, and not what they are: their digest is in the key.
-ORIGIN = frozenset({"checkpoint", "path", "hub", "revision", "pretrained"})
+ORIGIN = frozenset({"checkpoint", "licence", "path", "hub", "revision", "pretrained"})
 
 
 class TransformersConfig(ModelConfig):
@@ -111,7 +112,7 @@ class TransformersConfig(ModelConfig):
     def fitted_to(self, facts: DataFacts) -> TransformersConfig:
         """Return a copy with the whole architecture, and with the folder's weights as its checkpoint.
 
-        Raises RecipeError if the folder or the library is missing.
+        Raises RecipeError if the folder or the library is missing, or if the data has longer texts than it.
         """
         if find_spec("transformers") is None:
             raise wrong("needs the package transformers, which is not installed", INSTALL, "type")
@@ -119,6 +120,7 @@ class TransformersConfig(ModelConfig):
         said = architecture_in(folder) if folder else {}
         architecture = {**said, **self.architecture}
         require_self_contained(architecture)
+        require_positions(architecture, facts)
         changes: dict[str, Any] = {"architecture": architecture}
         if self.family in CLASSIFIERS and not {"num_labels", "id2label"} & architecture.keys():
             changes["num_classes"] = self.num_classes or facts.num_classes
@@ -135,7 +137,9 @@ class TransformersConfig(ModelConfig):
         )
 
     def spec(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude=set(ORIGIN))
+        # A validator refuses pooling of what is no embedding, even as the default.
+        unused = set() if self.served_output == "embedding" else {"pooling"}
+        return self.model_dump(mode="json", exclude={*ORIGIN, *unused})
 
     def build(self) -> nn.Module:
         from mcomp_stages.models.huggingface_module import build_model

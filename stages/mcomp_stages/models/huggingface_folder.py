@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mcomp import plainfile
 from mcomp.errors import Problem, RecipeError, named, printable
+
+if TYPE_CHECKING:
+    from mcomp.data.contract import DataFacts
 
 CONFIG = "config.json"
 CONFIG_LIMIT_BYTES = 2**20
@@ -100,6 +103,16 @@ def hub_folder(name: str, revision: str, wanted: Sequence[str]) -> Path:
         what = f"{name} could not be had from the Hugging Face hub: {first}"
         next_step = f"copy its folder ({CONFIG}, {WEIGHTS[0]}) from where it is, and write path: FOLDER"
         raise wrong(what, next_step, "hub") from error
+
+
+def require_positions(architecture: Mapping[str, Any], facts: DataFacts) -> None:
+    """Raise RecipeError if a text may have more tokens than a model has positions that were learnt."""
+    positions = architecture.get("max_position_embeddings")
+    computed = any("rope" in name or "relative" in name for name in architecture)
+    sizes = [size.largest for axes in facts.varying.values() for size in axes.values()]
+    if isinstance(positions, int) and not computed and max(sizes, default=0) > positions:
+        what = f"has {positions} positions, and the data gives up to {max(sizes)} tokens"
+        raise wrong(what, f"set max_length of the data to {positions} or less")
 
 
 def wrong(what: str, next_step: str = "", field: str = "path") -> RecipeError:

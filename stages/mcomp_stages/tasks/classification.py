@@ -71,7 +71,7 @@ class ClassificationConfig(TaskConfig):
             what = f"the model gives numbers of shape {tuple(output.shape[1:])} for a sample"
             raise StageError(f"{what}, and classification needs one for each class; choose another task")
         if not target.is_floating_point():
-            require_classes(target, output.shape[-1])
+            require_classes(target, output.shape[-1], self.num_classes)
         elif target.shape != output.shape:
             what = f"soft labels are {tuple(target.shape[1:])} a sample, and the model gives"
             raise StageError(f"{what} {tuple(output.shape[1:])}; both must have a number for each class")
@@ -89,12 +89,18 @@ class ClassificationConfig(TaskConfig):
         return class_metric(self.by, known(self.num_classes, self.type), likeliest)
 
 
-def require_classes(target: Tensor, num_classes: int) -> None:
-    """Raise StageError for a label that is no class of the model."""
+def require_classes(target: Tensor, num_outputs: int, num_classes: int | None) -> None:
+    """Raise StageError for a label that is no class of the model, and for outputs that are other classes."""
     lowest, highest = (int(bound) for bound in target.aminmax())
-    if lowest < 0 or highest >= num_classes:
+    if lowest < 0 or highest >= num_outputs:
         label = lowest if lowest < 0 else highest
-        raise StageError(f"label {label} in the data, but the model has {num_classes} classes (from 0)")
+        raise StageError(f"label {label} in the data, but the model has {num_outputs} classes (from 0)")
+    if num_classes is not None and num_outputs != num_classes:
+        raise StageError(
+            f"the model gives {num_outputs} numbers for {num_classes} classes: they are no scores of these "
+            "(hidden states, or the classes of other data?). Take a model that ends in a classifier of them, "
+            f"or say num_classes: {num_outputs} of the task if it is right"
+        )
 
 
 def known(num_classes: int | None, task: str) -> int:

@@ -66,7 +66,7 @@ class TokenClassificationConfig(TaskConfig):
         logits, classes = counted_tokens(output, target)
         if len(classes) == 0:
             raise StageError("no token of a batch has a label that counts; -100 stands for those that do not")
-        require_classes(classes, output.shape[-1])
+        require_classes(classes, output.shape[-1], self.num_classes)
         return logits, classes
 
     def metric(self) -> Metric:

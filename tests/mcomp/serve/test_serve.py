@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from mcomp.cli import exit_code
+from mcomp.data.contract import DataConfig
+from mcomp.data.splits import Splits
 from mcomp.errors import RecipeError, StageError, StoreError
 from mcomp.measure.runtime import Exported
 from mcomp.measure.runtimes.onnx import OnnxSession
+from mcomp.plan import make_plan
+from mcomp.recipe.build import load_recipe
 from mcomp.serve.answer import answer
-from mcomp.serve.predict import image_inputs
+from mcomp.serve.card import model_card
+from mcomp.serve.predict import array_inputs, image_inputs, text_inputs
+from mcomp.serve.run import licences
 from mcomp.serve.write import write_served
+from mcomp_stages.data.arrays import ArraysConfig
+from mcomp_stages.data.digits import DigitsConfig
+from mcomp_stages.data.elpv import ElpvConfig
+from mcomp_stages.data.huggingface import HuggingFaceConfig
 from mcomp_stages.data.image_file import read_image
+from mcomp_stages.data.mnist5k import Mnist5kConfig, mnist_file, read_mnist
+from mcomp_stages.data.sentences import SentencesConfig
 from tests.mcomp.measure.files import float_classifier
 from tests.mcomp.report.ledgers import HOSTILE, hostile, main_job
+from tests.stages.data.words import SENTENCES, word_tokenizer
+from tests.tiny import TEACHER
 
 IMAGE = {
     "kind": "image",
@@ -44,8 +62,8 @@ def served(folder: Path, source: Path | None = None, **more) -> Path:
     return folder
 
 
-def picture(path: Path, mode: str = "L") -> Path:
-    colors = np.random.default_rng(0).integers(0, 255, (11, 16, 4), dtype=np.uint8)
+def picture(path: Path, mode: str = "L", seed: int = 0) -> Path:
+    colors = np.random.default_rng(seed).integers(0, 255, (11, 16, 4), dtype=np.uint8)
     Image.fromarray(colors, "RGBA").convert(mode).save(path)
     return path
 
@@ -126,8 +144,6 @@ def test_a_disk_without_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_names_from_a_recipe_cannot_steer_who_reads_the_card(tmp_path: Path) -> None:
-    from mcomp.serve.card import model_card
-
     ledger = hostile()
     assert HOSTILE not in model_card(ledger.rows[-1], ledger, {})
     assert "\x1b" not in model_card(ledger.rows[-1], ledger, {})
@@ -137,13 +153,146 @@ def test_a_licence_that_is_known_stands_on_the_card(tmp_path: Path) -> None:
     folder = served(tmp_path / "served", licence="data elpv: CC BY-NC-SA 4.0")
     assert "data elpv: CC BY-NC-SA 4.0." in (folder / "model_card.md").read_text()
     other = served(tmp_path / "other", tmp_path)
-    assert "Not recorded." in (other / "model_card.md").read_text()
+    assert "Not recorded: the recipe says none" in (other / "model_card.md").read_text()
+
+
+RECIPE = """\
+version: 1
+name: said
+model: {type: lenet5, licence: MIT}
+data: {type: digits, image_size: 12, licence: CC BY 4.0}
+baseline: {recipe: teacher.yaml}
+stages:
+  distill: {type: distill.offline, teachers: [{recipe: teacher.yaml}], training: {epochs: 1}}
+  export: {type: export.onnx}
+"""
+
+
+def test_the_licences_of_all_that_was_run_are_said_once(tmp_path: Path) -> None:
+    (tmp_path / "teacher.yaml").write_text(TEACHER.replace("type: lenet5", "type: lenet5, licence: BSD"))
+    (tmp_path / "said.yaml").write_text(RECIPE)
+    said = licences(make_plan(load_recipe(tmp_path / "said.yaml", ())))
+    assert said == "data digits: CC BY 4.0; model lenet5: BSD; model lenet5: MIT"
+
+
+def test_what_is_said_of_a_licence_changes_no_key(tmp_path: Path) -> None:
+    (tmp_path / "teacher.yaml").write_text(TEACHER)
+    keys = []
+    others = RECIPE.replace("MIT", "none"), RECIPE.replace(", licence: MIT", "")
+    for number, text in enumerate((RECIPE, *others)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        keys.append([step.key for step in make_plan(load_recipe(path, ())).steps])
+    assert keys[0] == keys[1] == keys[2]
+
+
+def test_figures_of_a_first_look_are_said_to_be_none(tmp_path: Path) -> None:
+    ledger = main_job()
+    assert "its figures are no results" not in model_card(ledger.rows[-1], ledger, {})
+    quick = ledger.model_copy(update={"quick": True})
+    assert "its figures are no results" in model_card(quick.rows[-1], quick, {})
+
+
+@pytest.mark.parametrize("size", [8, 20])
+def test_digits_are_prepared_as_in_training(size: int, tmp_path: Path) -> None:
+    config = DigitsConfig(image_size=size)
+    data = config.load()
+    batch = data.split("test").batch(torch.arange(3))
+    serving = config.serving(data.facts)
+    assert serving is not None
+    for index, expected in zip(batch.indices.tolist(), batch.inputs["image"].numpy(), strict=True):
+        ink = load_digits().images[index] / 16
+        Image.fromarray((ink * 255).round().astype(np.uint8)).save(tmp_path / "digit.png")
+        found = image_inputs(serving.settings, tmp_path, tmp_path / "digit.png")["image"][0]
+        np.testing.assert_allclose(found, expected, atol=0.02)  # 8 bits are rounded
+
+
+@pytest.mark.parametrize("size", [28, 20])
+def test_images_of_mnist_are_prepared_as_in_training(size: int, tmp_path: Path) -> None:
+    config = Mnist5kConfig(image_size=size, train=10, calibration=2)
+    data = config.load()
+    batch = data.split("test").batch(torch.arange(3))
+    serving, pixels = config.serving(data.facts), read_mnist(mnist_file())[0]
+    assert serving is not None
+    for index, expected in zip(batch.indices.tolist(), batch.inputs["image"].numpy(), strict=True):
+        Image.fromarray(pixels[index, 0].numpy()).save(tmp_path / "digit.png")
+        found = image_inputs(serving.settings, tmp_path, tmp_path / "digit.png")["image"][0]
+        np.testing.assert_allclose(found, expected, atol=0.02)  # two libraries resize
+
+
+def serving_of(config: DataConfig, folder: Path) -> tuple[Splits, dict[str, Any]]:
+    """Return what is loaded, and the settings of its inputs as a served folder has them."""
+    data = config.load()
+    serving = config.serving(data.facts)
+    assert isinstance(data, Splits)
+    assert serving is not None
+    for name, path in serving.files.items():
+        shutil.copyfile(path, folder / name)
+    return data, json.loads(json.dumps(serving.settings))
+
+
+@pytest.mark.parametrize("padding", ["longest", "max_length"])
+def test_sentences_are_prepared_as_in_training(padding: Any, tmp_path: Path) -> None:
+    word_tokenizer(tmp_path / "tokenizer")
+    (tmp_path / "lines.txt").write_text("\n".join(SENTENCES))
+    config = SentencesConfig(
+        path=tmp_path / "lines.txt",
+        tokenizer=tmp_path / "tokenizer",
+        max_length=7,
+        padding=padding,
+        inputs=("input_ids", "attention_mask", "token_type_ids"),
+    )
+    data, settings = serving_of(config, tmp_path)
+    for place in range(4):
+        batch = data.split("train").batch(torch.tensor([place]))
+        require_equal(text_inputs(settings, tmp_path, SENTENCES[int(batch.indices)]), batch.inputs)
+
+
+def test_texts_of_hugging_face_are_prepared_as_in_training(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(tmp_path / "tokenizer")
+    texts = {"text": list(SENTENCES), "label": ["long" if len(each) > 20 else "short" for each in SENTENCES]}
+    datasets.Dataset.from_dict(texts).to_parquet(tmp_path / "train.parquet")
+    config = HuggingFaceConfig(
+        path=tmp_path / "train.parquet", text="text", label="label", tokenizer=tokenizer, max_length=7
+    )
+    data, settings = serving_of(config, tmp_path)
+    for place in range(4):
+        batch = data.split("train").batch(torch.tensor([place]))
+        require_equal(text_inputs(settings, tmp_path, SENTENCES[int(batch.indices)]), batch.inputs)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_hugging_face_are_prepared_as_in_training(channels: Any, tmp_path: Path) -> None:
+    files = [picture(tmp_path / f"{number}.png", "RGB", number) for number in range(40)]
+    cells = {"image": [{"bytes": file.read_bytes(), "path": None} for file in files], "label": [0, 1] * 20}
+    datasets.Dataset.from_dict(cells).to_parquet(tmp_path / "train.parquet")
+    config = HuggingFaceConfig(
+        path=tmp_path / "train.parquet", image="image", label="label", image_size=8, channels=channels
+    )
+    data, settings = serving_of(config, tmp_path)
+    for place in range(4):
+        batch = data.split("train").batch(torch.tensor([place]))
+        found = image_inputs(settings, tmp_path, files[int(batch.indices)])["image"]
+        np.testing.assert_allclose(found, batch.inputs["image"].numpy(), atol=1e-5)
+
+
+def test_solar_cells_are_prepared_as_in_training(tmp_path: Path) -> None:
+    config = ElpvConfig(image_size=16)
+    path = picture(tmp_path / "cell.png")
+    serving = config.serving({"mean": [0.5], "std": [0.2], "classes": ["intact", "defective"]})
+    assert serving is not None
+    expected = (config.pixels([path])(torch.tensor([0])).float() / 255 - 0.5) / 0.2
+    np.testing.assert_allclose(image_inputs(serving.settings, tmp_path, path)["image"], expected, atol=1e-6)
+
+
+def require_equal(found: dict[str, np.ndarray], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value.numpy())
+        assert found[name].dtype == value.numpy().dtype
 
 
 def test_arrays_are_prepared_as_in_training(tmp_path: Path) -> None:
-    from mcomp.serve.predict import array_inputs
-    from mcomp_stages.data.arrays import ArraysConfig
-
     draw = np.random.default_rng(0)
     image, size = draw.integers(0, 255, (40, 1, 4, 4)), draw.normal(size=(40, 2))
     np.savez(tmp_path / "d.npz", image=image, size=size, target=np.arange(40) % 2)
@@ -154,10 +303,7 @@ def test_arrays_are_prepared_as_in_training(tmp_path: Path) -> None:
     batch, row = split.batch(torch.arange(1)).inputs, int(split.rows[0])
     np.savez(tmp_path / "one.npz", image=image[row], size=size[row])
     found = array_inputs(json.loads(json.dumps(serving.settings)), tmp_path, tmp_path / "one.npz")
-    assert found.keys() == batch.keys()
-    for name, value in batch.items():
-        np.testing.assert_array_equal(found[name], value.numpy())
-        assert found[name].dtype == value.numpy().dtype
+    require_equal(found, batch)
 
 
 def test_an_array_of_another_shape_or_name_is_told(tmp_path: Path) -> None:
@@ -171,3 +317,11 @@ def test_an_array_of_another_shape_or_name_is_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", y=np.zeros((1, 8, 8)))
     with pytest.raises(StageError, match="the model takes x, and the file holds y"):
         answer(folder, str(tmp_path / "other.npz"))
+    with pytest.raises(StageError, match=r"it is no \.npy and no \.npz file"):
+        answer(folder, str(picture(tmp_path / "image.png")))
+
+
+def test_names_that_are_not_of_these_classes_are_not_said(tmp_path: Path) -> None:
+    folder = served(tmp_path / "served", labels=["a", "b"])
+    said = answer(folder, str(picture(tmp_path / "image.png")))["classes"]
+    assert {each["label"] for each in said} == {"0", "1", "2", "3"}

@@ -21,6 +21,7 @@ from mcomp.model.graph import capture
 from mcomp.model.model import Model
 from mcomp_stages.models import huggingface
 from mcomp_stages.models.huggingface import TransformersConfig
+from mcomp_stages.models.huggingface_folder import require_positions
 from tests.stages.models.tiny_transformers import BERT, DISTILBERT, GPT2, VIT, saved, sentences
 
 FACTS = DataFacts()
@@ -268,6 +269,43 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_what_contradicts_itself_is_refused(fields: dict[str, Any], what: str) -> None:
     with pytest.raises(ValidationError, match=what):
         TransformersConfig.model_validate({"type": "transformers", **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output": "embedding", "pooling": "first", "normalize": True},
+        {"output": "last_hidden_state"},
+        {"family": "sequence_classification", "num_classes": 3},
+        {"family": "masked_lm"},
+    ],
+)
+def test_what_is_kept_of_a_model_builds_it_again(fields: dict[str, Any], tmp_path: Path) -> None:
+    fitted = config(architecture=BERT, **fields)
+    save_model(Model(fitted.build().eval(), fitted), tmp_path)
+    again = load_model(tmp_path).spec
+    assert isinstance(again, TransformersConfig)
+    assert again.spec() == fitted.spec()
+    assert (again.pooling, again.served_output) == (fitted.pooling, fitted.served_output)
+
+
+def test_texts_of_more_tokens_than_the_model_has_positions_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path, BERT)
+    plain = TransformersConfig.model_validate({"type": "transformers", "path": tmp_path})
+    most = BERT["max_position_embeddings"]
+    fits, too_long = (
+        DataFacts(varying={"input_ids": {1: VaryingSize("sequence", longest)}})
+        for longest in (most, most + 1)
+    )
+    assert plain.fitted_to(fits).architecture
+    with pytest.raises(RecipeError, match=f"{most + 1} tokens; set max_length of the data to {most} or less"):
+        plain.fitted_to(too_long)
+
+
+def test_positions_that_are_computed_have_no_end() -> None:
+    facts = DataFacts(varying={"input_ids": {1: VaryingSize("sequence", 100)}})
+    require_positions({"max_position_embeddings": 16, "rope_parameters": {}}, facts)
+    require_positions({}, facts)
 
 
 def test_attention_is_made_of_plain_operators(captured: tuple[nn.Module, GraphModule]) -> None:

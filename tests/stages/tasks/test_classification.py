@@ -44,6 +44,7 @@ def test_a_label_without_an_output_is_named(label: int) -> None:
         (torch.zeros(3), r"numbers of shape \(\) for a sample"),
         ((LOGITS, LOGITS), "the model gives a tuple, and a task judges one tensor; let forward return"),
         ({"logits": LOGITS}, "the model gives a dict"),
+        (torch.zeros(3, 32), "gives 32 numbers for 3 classes: .* or say num_classes: 32 of the task"),
     ],
 )
 def test_outputs_that_it_does_not_understand_are_refused(output: Any, told: str) -> None:
