@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from mcomp.model.example import dynamic_shapes
+from mcomp.model.partial_graphs import without_partial_graphs
 from mcomp.model.recapture import Captures, Kept, dependencies
 from mcomp.model.uncapturable import refusal
 
@@ -54,7 +55,8 @@ def captured_anew(module: nn.Module, example: Mapping[str, Tensor], dynamic_batc
     was_training = {path: part.training for path, part in module.named_modules()}
     module.eval()
     try:
-        program = torch.export.export(module, (), dict(example), dynamic_shapes=shapes, strict=False)
+        with without_partial_graphs():
+            program = torch.export.export(module, (), dict(example), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch.export raises whatever the model's own code raises
         raise refusal(module, error) from error
     finally:

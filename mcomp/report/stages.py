@@ -47,7 +47,17 @@ def stage_manual(name: str) -> RenderableType:
     schema = kind.model_json_schema()
     for row in field_rows(schema, schema.get("$defs", {})):
         fields.add_row(*(Text(clean(cell)) for cell in row))
-    return Group(Text(printable_lines(manual)), Text(), fields)
+    return Group(Text(printable_lines(in_paragraphs(manual))), Text(), fields)
+
+
+def in_paragraphs(manual: str) -> str:
+    """Return a manual without the line breaks inside of paragraphs: terminals break lines where they end."""
+    blocks = manual.split("\n\n")
+    is_prose = [not any(line.startswith((" ", "-", "|")) for line in block.split("\n")) for block in blocks]
+    joined = [
+        " ".join(block.split("\n")) if prose else block for block, prose in zip(blocks, is_prose, strict=True)
+    ]
+    return "\n\n".join(joined)
 
 
 def field_rows(schema: Schema, definitions: Schema, indent: int = 0) -> Iterator[tuple[str, str, str, str]]:

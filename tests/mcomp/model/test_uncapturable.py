@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,19 @@ def test_a_fixed_batch_is_told_by_the_axis_that_should_vary() -> None:
         r"cannot capture FixesTheBatch: Constraints violated \(batch\).*sizes from x\.shape",
         refused(FixesTheBatch()),
     )
+
+
+class Says(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        print("hello", file=sys.stderr)
+        return image if image.sum().item() > 0 else -image
+
+
+def test_the_part_that_was_captured_is_not_printed_and_all_else_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sys.stderr
+    with pytest.raises(StageError, match="cannot capture Says"):
+        capture(Says(), EXAMPLE)
+    assert set(capsys.readouterr().err.split()) == {"hello"}
+    assert sys.stderr is before

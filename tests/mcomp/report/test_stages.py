@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from mcomp import plugins
 from mcomp.config import Config
 from mcomp.errors import RecipeError
-from mcomp.report.stages import field_rows, stage_list, stage_manual
+from mcomp.report.stages import field_rows, in_paragraphs, stage_list, stage_manual
 from mcomp.stage import Form, StageConfig
 
 
@@ -76,6 +76,12 @@ def test_the_manual_of_a_stage_has_its_sample_and_every_field(name: str) -> None
     assert f"type: {name}" in manual
     for field in plugins.load("stages", name).model_fields:
         assert any(line.split()[:1] == [field] for line in manual.splitlines()), field
+
+
+def test_paragraphs_are_broken_by_the_terminal_and_samples_stay_as_they_are() -> None:
+    manual = "Cut what\nis there.\n\n    a:\n      b: 1\n\nWords go\non here.\n\n- one\n- two"
+    told = "Cut what is there.\n\n    a:\n      b: 1\n\nWords go on here.\n\n- one\n- two"
+    assert in_paragraphs(manual) == told
 
 
 def test_an_unknown_stage_is_answered_with_the_nearest() -> None:

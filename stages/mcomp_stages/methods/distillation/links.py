@@ -117,7 +117,8 @@ def require_tokens(student: Shape, teacher: Shape) -> None:
     """Raise StageError unless both are features of the same tokens."""
     if len(student) != 2 or len(teacher) != 2 or student[0] != teacher[0]:
         raise StageError(
-            f"the student gives {student} for a sample, the teacher {teacher}: not the same tokens"
+            f"the student gives {student} for a sample, the teacher {teacher}: not the same tokens (L, D); "
+            "name other places in taps, or take fitnet, which fits maps and lengths to each other"
         )
 
 

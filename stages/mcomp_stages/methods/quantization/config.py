@@ -33,7 +33,10 @@ class Activations(Config):
 class Weights(Config):
     """The grid of a weight."""
 
-    bits: Annotated[WeightBits, Field(description="8: what the runtimes have fast operators for")] = 8
+    bits: Annotated[
+        WeightBits,
+        Field(description="8: what the runtimes have fast operators for; 1 has a stage: quantize.binary"),
+    ] = 8
     per: Annotated[Per, Field(description="what has a scale of its own: an output channel")] = "channel"
     group_size: Annotated[int | None, GROUP_SIZE] = None
     symmetric: Annotated[
