@@ -31,7 +31,7 @@ class WithoutPartialGraphs:
 def without_partial_graphs() -> Iterator[None]:
     """Keep partial graphs from stderr."""
     stream = sys.stderr
-    sys.stderr = WithoutPartialGraphs(stream)  # type: ignore[assignment]
+    sys.stderr = WithoutPartialGraphs(stream)
     try:
         yield
     finally:
