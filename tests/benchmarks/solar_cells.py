@@ -115,13 +115,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def fill(path: Path, seeds: int, minutes: float) -> None:
+def fill(path: Path, seeds: int, minutes: float, only: tuple[str, ...]) -> None:
     """Do the cells that are missing until the time is over."""
     end = time.monotonic() + 60 * minutes
     done = {(each["row"], each["seed"]) for each in read(path)}
     for seed in range(seeds):
         for name in ROWS:
-            if (name, seed) not in done and time.monotonic() < end:
+            if name.startswith(only) and (name, seed) not in done and time.monotonic() < end:
                 found = cell(name, seed, path.with_suffix(".models"))
                 with path.open("a") as file:
                     file.write(json.dumps(found) + "\n")
@@ -149,9 +149,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each cell")
     parser.add_argument("--seeds", type=int, default=3, help="2 to 5 (default: 3)")
     parser.add_argument("--minutes", type=float, default=7, help="stop after so many (default: 7)")
+    parser.add_argument("--only", nargs="+", default=[""], help="rows whose names begin so (default: all)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    fill(given.out, given.seeds, given.minutes)
+    fill(given.out, given.seeds, given.minutes, tuple(given.only))
     print(table(read(given.out)))
     folder = given.out.with_suffix(".models")
     floats = [on_test(load_model(kept), 0) for kept in sorted(folder.glob("float-*"))]
