@@ -107,6 +107,7 @@ def learned(penalty: str, strength: float, importance: str) -> Row:
         "target": {"macs": 0.5},
         "round_to": 2,
         "min_channels": 2,
+        "recover": {**FINE, "epochs": 2},
     }
     return Row(PruneLearned.model_validate(said), "float", "half the MACs after training alone")
 
