@@ -69,7 +69,9 @@ class RoundedAddition(nn.Module):
     def __init__(self, left: Grid, right: Grid, y: Grid) -> None:
         super().__init__()
         self.left, self.right, self.zero_point = left.scale / y.scale, right.scale / y.scale, y.zero_point
-        zeros = self.left * left.zero_point.float() + self.right * right.zero_point.float()
+        # Here too a product is fused with a sum: the kernel's compiler does it, and only for the left one.
+        zero = (self.right * right.zero_point.float()).double()
+        zeros = (self.left.double() * left.zero_point.double() + zero).float()
         self.offset = y.zero_point.float() - zeros
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:

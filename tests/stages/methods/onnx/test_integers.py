@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
@@ -128,3 +131,38 @@ def test_an_addition_is_that_of_the_numbers(left: int, right: int) -> None:
 
     expected = np.clip(np.rint((left - 10) * 0.5 + (right - 128) * 0.25 + 60), 0, 255)
     assert addition(byte(left), byte(right)).item() == expected
+
+
+def runtime_addition(scales: np.ndarray, zeros: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
+    """What the kernel gives for pairs of bytes; scales and zero points are of left, right and sum."""
+    names = ["a", "sa", "za", "b", "sb", "zb", "sc", "zc"]
+    constants = dict(zip(("sa", "sb", "sc"), scales, strict=True)) | dict(
+        zip(("za", "zb", "zc"), zeros, strict=True)
+    )
+    graph = helper.make_graph(
+        [helper.make_node("QLinearAdd", names, ["c"], domain="com.microsoft")],
+        "main",
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, [len(pairs[0])]) for name in "ab"],
+        [helper.make_tensor_value_info("c", TensorProto.UINT8, None)],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    file = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, dict(zip("ab", pairs, strict=True)))[0])
+
+
+def test_additions_of_all_pairs_of_bytes_are_the_runtimes() -> None:
+    # In one grid of twelve a sum of bytes lies so near the middle of two integers that every rounding counts.
+    draw = np.random.default_rng(0)
+    pairs = [each.ravel().astype(np.uint8) for each in np.meshgrid(np.arange(256), np.arange(256))]
+    node = torch.fx.Graph().placeholder("x")
+    for _ in range(60):
+        scales = draw.uniform(0.01, 0.1, 3).astype(np.float32)
+        zeros = draw.integers(0, 256, 3).astype(np.uint8)
+        grids = [
+            Grid(node, torch.tensor(scale), torch.tensor(zero))
+            for scale, zero in zip(scales, zeros, strict=True)
+        ]
+        found = RoundedAddition(*grids)(*map(torch.from_numpy, pairs))
+        assert np.array_equal(found.numpy(), runtime_addition(scales, zeros, pairs))
