@@ -4,8 +4,9 @@
       type: export.torch
 
 `torch.export.load("model.pt2").module()` needs torch alone: no code of the model, none of mcomp. Quantized
-models keep their integers, and their sums are made in float: such a file is small, and not faster than a
-float one.
+models keep their integers, and their sums are made in float: such a file is not faster than a float one. It
+is smaller where the weights outweigh the graph, whose text takes some 20 kB for each layer in integers and
+5 kB in float: a ResNet-20 of width 32 takes 1.7 MB in place of 4.5, LeNet-5 181 kB in place of 269.
 
 With `compile: true` the file is a package of AOTInductor: machine code for processors like this one, which
 `torch._inductor.aoti_load_package("model.pt2")` runs without interpreting a graph. It takes a C++ compiler
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 class ExportTorch(StageConfig):
     """A .pt2 file for any batch size; inputs are named as the data provides them."""
 
+    version = "2"
     forms = {form: form for form in (Form.FLOAT, Form.QUANTIZED, Form.STORED)}
     exports = "torch"
 

@@ -30,7 +30,19 @@ def exported_program(graph_module: GraphModule, example: Mapping[str, Tensor]) -
     except Exception as error:  # it raises whatever the graph's operators do
         raise StageError(f"torch.export cannot write the model: {first_line(error)}") from error
     forget_origins(program)
+    forget_asserts(program)
     return program
+
+
+def forget_asserts(program: ExportedProgram) -> None:
+    """Drop the calls that check, before each change of a type, which type a tensor has: a program has no
+    other, and of integers they are a quarter of the graph's text.
+    """
+    for node in program.graph.find_nodes(
+        op="call_function", target=torch.ops.aten._assert_tensor_metadata.default
+    ):
+        program.graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def forget_origins(program: ExportedProgram) -> None:

@@ -68,5 +68,12 @@ def test_the_same_graph_gives_the_same_bytes_and_tells_nothing_of_this_machine(t
     assert b"nets.py" not in content
 
 
+def test_checks_of_what_a_program_says_anyhow_are_left_out() -> None:
+    program = exported_program(served_graph(quantized_model(float_model()), EXAMPLE), EXAMPLE)
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert "aten.to.dtype" in called
+    assert not any("_assert" in name for name in called)
+
+
 def test_every_operator_that_onnx_files_have_is_written_out() -> None:
     assert set(PLAIN) == set(TRANSLATIONS) | set(WEIGHT_TRANSLATIONS)
