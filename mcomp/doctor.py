@@ -34,7 +34,8 @@ DEEP = {
     "torch": "import torch; torch.ones(2) @ torch.ones(2); print(torch.get_num_threads(), 'threads')",
     "onnx": "import onnx; print(onnx.defs.onnx_opset_version(), 'is its newest opset')",
     "onnxruntime": "import onnxruntime as o; print(', '.join(o.get_available_providers()))",
-    "openvino": "import openvino as o; print(', '.join(o.Core().available_devices))",
+    "openvino": "import sys; sys.modules['openvino_telemetry'] = None; "
+    "import openvino as o; print(', '.join(o.Core().available_devices))",
     "executorch": "import executorch.exir; print('imports')",
     "torchvision": "import torchvision; print('imports')",
 }

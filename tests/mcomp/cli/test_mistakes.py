@@ -155,7 +155,7 @@ IN_THE_FILE = [
     ("weights: {bits: 8}", "weights: 8",
         "small.yaml:21:14: stages.qat.weights: must be a mapping, not 8"),
     ("weights: {bits: 8}", "weights: {bits: 9}",
-        "small.yaml:21:21: stages.qat.weights.bits: must be 2, 3, 4, 5, 6, 7 or 8, not 9; it is: with 7 or less sums of two products fit in 16 bits, for processors without VNNI"),
+        "small.yaml:21:21: stages.qat.weights.bits: must be 2, 3, 4, 5, 6, 7 or 8, not 9; it is: 8: what the runtimes have fast operators for; 1 has a stage: quantize.binary"),
     ("weights: {bits: 8}", "bits: 8",
         "small.yaml:21:5: stages.qat.bits: unknown key; possible here: type, preset, weights, activations, keep_float, overrides, method, observer, calibration_batches, moving_ranges, moving_statistics, lowering, latent_weights, training"),
     ("model: {type: lenet5}", "model: lenet5",
@@ -185,7 +185,7 @@ IN_THE_FILE = [
         "type: quantize.static\n  qat:\n    type: quantize.static\n    weights: {bits: 7}",
         "small.yaml:18:11: stages.qat.type: quantize.static takes a float model, and the stage before it leaves a quantized one; change the order in pipeline, or take one of the two out of it"),
     ("type: quantize.qat\n    weights: {bits: 8}\n    training: {epochs: 1}", "type: quantize.static\n    weights: {bits: 9}\n    samples: 0",
-        "small.yaml:21:21: stages.qat.weights.bits: must be 2, 3, 4, 5, 6, 7 or 8, not 9; it is: with 7 or less sums of two products fit in 16 bits, for processors without VNNI\n"
+        "small.yaml:21:21: stages.qat.weights.bits: must be 2, 3, 4, 5, 6, 7 or 8, not 9; it is: 8: what the runtimes have fast operators for; 1 has a stage: quantize.binary\n"
         "small.yaml:22:14: stages.qat.samples: must be at least 2, not 0; it is: calibration samples"),
     ("stages:\n", "stage:\n",
         "small.yaml:7:1: stage: unknown key; did you mean 'stages'?"),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import openvino as ov
 
 from mcomp.errors import StageError, printable
+from mcomp.measure.runtimes.unreported_openvino import ov
 
 # Where OpenVINO sums up which operators it lacks, or cannot convert as they stand there.
 SUMMARY = re.compile(r"(?:No conversion rule found for operations|Conversion is failed for): ([^\n]*)")

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 
 from mcomp.errors import StageError
 from mcomp.measure.runtimes.onnx import OnnxRuntime
 from mcomp.measure.runtimes.openvino import OpenVino, settings
+from mcomp.measure.runtimes.unreported_openvino import ov
 from tests.mcomp.measure.files import IMAGE, float_classifier, half_quantized_classifier
 
 RUNTIME = OpenVino()
@@ -72,3 +74,11 @@ def test_what_it_refuses_is_a_stage_error(tmp_path: Path) -> None:
         session.run({"image": images()["x"]})
     with pytest.raises(StageError, match=r"OpenVINO cannot run f\.xml"):
         session.run({"x": np.zeros((1, 3), np.float32)})
+
+
+def test_openvino_does_not_report_home_that_it_is_used() -> None:
+    code = (
+        "import sys; import mcomp.measure.runtimes.openvino; "
+        "sys.exit(0 if sys.modules['openvino_telemetry'] is None else 'it was loaded')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mcomp.errors import StageError
+from mcomp.measure.runtimes.unreported_openvino import ov
 from mcomp_stages.methods.openvino.write import write_openvino
 from tests.mcomp.measure.files import float_classifier
 
