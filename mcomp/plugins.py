@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -220,7 +220,7 @@ def scan(group: Group, path: tuple[str, ...]) -> dict[str, list[Claim]]:
     found: dict[str, list[Claim]] = {}
     for entry in entries:
         if entry.name.isprintable():  # no recipe can name another
-            found.setdefault(entry.name, []).append(Claim(entry.value, distribution(entry), entry.load))
+            found.setdefault(entry.name, []).append(Claim(entry.value, distribution(entry.dist), entry.load))
     return found
 
 
@@ -233,9 +233,10 @@ def readable_entry_points(group: str) -> Iterator[EntryPoint]:
             continue  # it breaks the recipes that need it: its names are unknown
 
 
-def distribution(entry: EntryPoint) -> str:
+@functools.lru_cache  # one has many entry points, and parsing what it says of itself takes a millisecond
+def distribution(dist: Distribution | None) -> str:
     """Return the name and version of the distribution that an entry point comes from."""
-    return named(f"{entry.dist.name} {entry.dist.version}") if entry.dist else "unknown distribution"
+    return named(f"{dist.name} {dist.version}") if dist else "unknown distribution"
 
 
 def breach(contract: Contract, name: str, plugin: object) -> str:

@@ -18,8 +18,7 @@ from mcomp.cli import ended
 from mcomp.measure.memory import high_water_mark_bytes, reset_peak
 from tests.hostile.watch import Tripwire, Watch
 
-# What is promised is below 0.1 s on the machine of the figures (`attacked.py --figures`); others are slower.
-SECONDS, MEGABYTES = 0.3, 100.0
+SECONDS, MEGABYTES = 0.1, 100.0
 TRIES = 3  # a busy machine makes anything slow once
 
 Prepare = Callable[[Path], object]

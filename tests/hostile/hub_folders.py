@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.attack import SECONDS, Attack, Prepare, both, files, hole, link, pipe
+from tests.hostile.attack import Attack, Prepare, both, files, hole, link, pipe
 from tests.hostile.headers import encoded
 from tests.hostile.pickle_code import PAYLOAD, archive, call, text
 from tests.hostile.pickles import ESCAPES
@@ -61,7 +61,7 @@ def laid(
     source: str = "own",
     act: Callable[[Path], object] = plan,
     error: str = "RecipeError",
-    seconds: float = SECONDS,
+    seconds: float = 0.1,
 ) -> Attack:
     """Return an attack by what lies in the folder."""
     return Attack(source, both(save, prepare), act, told, error=error, seconds=seconds)

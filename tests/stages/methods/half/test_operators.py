@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from mcomp.model.graph import capture
 from mcomp_stages.methods.half.operators import lower_convolutions
 from mcomp_stages.methods.onnx.write import write_onnx
 
-LAYERS = {
-    "line": nn.Conv1d(3, 5, 3, stride=2, padding=1, bias=False),
-    "groups": nn.Conv2d(4, 8, (3, 1), padding=(1, 0), dilation=(2, 1), groups=2),
-    "plain": nn.Conv2d(3, 2, 1),
-    "volume": nn.Conv3d(2, 3, 2, stride=(1, 2, 1)),
+# Made in each test, after its seed: their weights are random.
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "line": lambda: nn.Conv1d(3, 5, 3, stride=2, padding=1, bias=False),
+    "groups": lambda: nn.Conv2d(4, 8, (3, 1), padding=(1, 0), dilation=(2, 1), groups=2),
+    "plain": lambda: nn.Conv2d(3, 2, 1),
+    "volume": lambda: nn.Conv3d(2, 3, 2, stride=(1, 2, 1)),
 }
 LENGTH = {1: 9, 2: 6, 3: 4}
 
@@ -55,7 +57,7 @@ def lowered(layer: nn.Module) -> GraphModule:
 @pytest.mark.parametrize("name", LAYERS)
 def test_sums_are_rounded_once_to_the_nearest_number_and_so_in_the_runtime(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    layer = LAYERS[name].half().eval()
+    layer = LAYERS[name]().half().eval()
     x, served = sample(layer), lowered(layer)
     with torch.no_grad():
         found = served(x.float())
@@ -63,8 +65,7 @@ def test_sums_are_rounded_once_to_the_nearest_number_and_so_in_the_runtime(name:
     layer.half()
     unit = exact.abs().clamp(min=2.0**-14).log2().floor().exp2() * 2.0**-10
     assert found.dtype is torch.float16
-    # Half a unit, and what sums in float32 differ by in another order where terms cancel.
-    assert ((found.double() - exact).abs() / unit).max() <= 0.5 + 1e-2
+    assert ((found.double() - exact).abs() / unit).max() <= 0.5 + 1e-3
     write_onnx(served, {"image": x.float()}, tmp_path / "net.onnx", opset=21)
     given = OnnxSession(tmp_path / "net.onnx").run({"image": x.float().numpy()})
     assert ((torch.from_numpy(given).double() - exact).abs() / unit).max() <= 1.0
