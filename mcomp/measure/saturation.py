@@ -8,12 +8,12 @@ bits, or of 8 with `sums: int16`, keep the fast ones. Depthwise convolutions are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from mcomp.measure.machine import adds_products_in_32_bits
 
@@ -44,12 +44,17 @@ def served_with(file: Path) -> dict[str, str]:
 def has_wide_sums(file: Path) -> bool:
     """Whether a file has int8 weights whose products with bytes, two by two, leave 16 bits.
 
-    A file that cannot be read has none: the runtime says what is wrong with it.
+    One that cannot be read might have: slow sums are never wrong, and the runtime says what is wrong with it.
     """
     try:
         graph = onnx.load(file, load_external_data=False).graph
-    except Exception:  # DecodeError of protobuf, which has no types, and what else a damaged file may raise
-        return False
+        return any(is_wide(node, weight) for node, weight in multiplied(graph, file.parent))
+    except Exception:  # protobuf's errors, and what the parts of a damaged file raise, have no common base
+        return True
+
+
+def multiplied(graph: GraphProto, folder: Path) -> Iterator[tuple[NodeProto, np.ndarray]]:
+    """Yield each node that reads int8 weights, or what they stand for, with the integers."""
     stored = {each.name: each for each in graph.initializer if each.data_type == TensorProto.INT8}
     names = {name: name for name in stored}
     names |= {
@@ -57,17 +62,11 @@ def has_wide_sums(file: Path) -> bool:
         for node in graph.node
         if node.op_type == "DequantizeLinear" and node.input[0] in stored
     }
-    return any(
-        is_wide(node, numpy_helper.to_array(stored[names[name]], str(file.parent)).astype(np.int32))
-        for node, name in readers(graph.node, names)
-    )
-
-
-def readers(nodes: Iterable[NodeProto], names: dict[str, str]) -> Iterator[tuple[NodeProto, str]]:
-    """Yield each node that reads int8 weights, or what they stand for, with the name that it reads."""
-    for node in nodes:
+    for node in graph.node:
         if node.op_type != "DequantizeLinear":
-            yield from ((node, name) for name in node.input if name in names)
+            for name in filter(names.__contains__, node.input):
+                integers = numpy_helper.to_array(stored[names[name]], str(folder))
+                yield node, integers.astype(np.int32)
 
 
 def is_wide(node: NodeProto, weight: np.ndarray) -> bool:

@@ -27,6 +27,7 @@ from mcomp.measure.accuracy import evaluate
 from mcomp.model.checkpoint import load_model, save_model
 from mcomp.model.example import Example
 from mcomp.model.model import Model
+from mcomp.model.spec import ModelConfig
 from mcomp.recipe.schema import Compute
 from mcomp.stage import Context
 from mcomp_stages.data.mnist5k import Mnist5kConfig
@@ -150,9 +151,9 @@ def binary(seed: int, **fields: Any) -> Model:
     return result
 
 
-def uniform_mean_bits(bits: int) -> float:
+def uniform_mean_bits(spec: ModelConfig, bits: int) -> float:
     """Return the bits of a weight on average where all layers but the first and the last have `bits`."""
-    module = SPEC.build()
+    module = spec.build()
     layers = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d | torch.nn.Linear)]
     numels = [each.weight.numel() for each in layers]
     ends = numels[0] + numels[-1]
@@ -168,7 +169,7 @@ def cells() -> dict[str, Callable[[int], Model]]:
         for method in ("minmax", "lsq"):
             found[f"{method} {bits}"] = partial(qat, bits=bits, method={"type": method})
     found["lsq weights 3"] = partial(qat, bits=3, **eight)
-    found["mixed weights 3"] = partial(mixed, mean_bits=uniform_mean_bits(3))
+    found["mixed weights 3"] = partial(mixed, mean_bits=uniform_mean_bits(SPEC, 3))
     found["binary activations 1"] = binary
     found["ternary activations 8"] = partial(binary, weights="ternary", activations=8)
     for bits in (8, 4):

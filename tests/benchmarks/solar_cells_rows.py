@@ -22,6 +22,7 @@ from mcomp_stages.quantize.mixed import QuantizeMixed
 from mcomp_stages.quantize.qat import QuantizeQat
 from mcomp_stages.quantize.static import QuantizeStatic
 from mcomp_stages.train.supervised import Train
+from tests.benchmarks.quantization_in_training import uniform_mean_bits
 
 SHAPE: dict[str, Any] = {"in_channels": 1, "num_classes": 2}
 NETWORKS: dict[str, ModelConfig] = {
@@ -131,7 +132,7 @@ def three_bits() -> dict[str, Row]:
     name = "weights of 3 bits, each layer"
     even = {"weights": {"bits": 3}, "activations": EIGHT, "overrides": ENDS, "training": FINE}
     uneven = {
-        "budget": {"mean_bits": even_mean_bits(3)},
+        "budget": {"mean_bits": uniform_mean_bits(NETWORKS["float"], 3)},
         "activations": EIGHT,
         "sensitivity": "measured",
         "overrides": ENDS,
@@ -141,20 +142,6 @@ def three_bits() -> dict[str, Row]:
         name: Row(QuantizeQat.model_validate(even), "float", name),
         "weights of 3 bits on average, mixed": Row(QuantizeMixed.model_validate(uneven), "float", name),
     }
-
-
-def even_mean_bits(bits: int) -> float:
-    """Return the bits of a weight on average where all layers but the first and the last have `bits`."""
-    import torch
-
-    layers = [
-        each
-        for each in NETWORKS["float"].build().modules()
-        if isinstance(each, torch.nn.Conv2d | torch.nn.Linear)
-    ]
-    numels = [each.weight.numel() for each in layers]
-    ends = numels[0] + numels[-1]
-    return (8 * ends + bits * (sum(numels) - ends)) / sum(numels)
 
 
 ROWS: dict[str, Row] = {

@@ -18,8 +18,7 @@ if `moving_statistics` is below 1. `lowering` trains at wider grids first, each 
 the one before. With 7 bits (-63..63), or 8 and `sums: int16` where ranges follow (`minmax`), ONNX Runtime's
 fast kernels are exact on processors without VNNI too; with 8 alone it needs slower ones there. `overrides`
 give chosen layers other settings, by pattern (`modules: layer4.*`), class (`type: Linear`) or position
-(`layer: first`); the last one that chooses a layer holds.
-Teachers may be given under `training`, as in
+(`layer: first`); the last one that chooses a layer holds. Teachers may be given under `training`, as in
 `distill.offline`.
 
 Everything that can be set, for four bits:

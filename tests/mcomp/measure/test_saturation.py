@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from mcomp.errors import StageError
 from mcomp.measure import saturation
 from mcomp.measure.runtimes.onnx import OnnxSession
 
@@ -60,3 +61,11 @@ def test_the_largest_sums_of_products_are_exact_on_any_processor(tmp_path: Path,
     session = OnnxSession(integer_file(tmp_path / "m.onnx", largest))
     output = session.run({"x": np.full((3, 64), BYTES, np.float32)})
     assert (output == BYTES * largest * 64).all()
+
+
+def test_a_file_that_cannot_be_read_is_refused_by_the_runtime(tmp_path: Path) -> None:
+    damaged = tmp_path / "m.onnx"
+    damaged.write_bytes(integer_file(damaged, 127).read_bytes()[:-40])
+    assert saturation.has_wide_sums(damaged)
+    with pytest.raises(StageError, match=r"ONNX Runtime cannot load m\.onnx"):
+        OnnxSession(damaged)
