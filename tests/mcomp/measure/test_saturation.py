@@ -69,3 +69,16 @@ def test_a_file_that_cannot_be_read_is_refused_by_the_runtime(tmp_path: Path) ->
     assert saturation.has_wide_sums(damaged)
     with pytest.raises(StageError, match=r"ONNX Runtime cannot load m\.onnx"):
         OnnxSession(damaged)
+
+
+@pytest.mark.parametrize(("operator", "wide"), [("Transpose", True), ("Identity", True), ("Gather", False)])
+def test_what_becomes_of_a_weight_behind_another_operator_is_not_looked_into(
+    tmp_path: Path, operator: str, wide: bool
+) -> None:
+    path = integer_file(tmp_path / "m.onnx", 127)
+    model = onnx.load(path)
+    (gemm,) = (node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.input[1] = "turned"
+    model.graph.node.append(helper.make_node(operator, ["w"], ["turned"]))
+    onnx.save(model, path)
+    assert saturation.has_wide_sums(path) is wide
